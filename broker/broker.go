@@ -1,0 +1,238 @@
+// Package broker is the core of Keyward: it decides, records and acts. It
+// knows no gRPC, no HTTP and no Azure.
+//
+// A Broker stands over the vaults. Each of its methods takes the caller and
+// calls the guard before it touches a store, so that no transport can forget
+// it:
+//
+//	a read:    decide, act, record, disclose
+//	a change:  decide, record the intent, act, record the outcome
+//
+// What cannot be decided is denied, and what cannot be recorded is neither
+// disclosed nor changed. Caches are stores, and lie under the guard: a cached
+// value is never served without a fresh decision.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+)
+
+const scope = "github.com/keyward/keyward/broker"
+
+// Config is what a Broker is made of.
+type Config struct {
+	// Vaults are the stores, by alias.
+	Vaults map[string]Vault
+	// Authorizer and Auditor are required: there is no broker without them.
+	Authorizer Authorizer
+	Auditor    Auditor
+	// Logger, TracerProvider and MeterProvider may be nil.
+	Logger         *slog.Logger
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
+}
+
+// Broker is the guarded way to the vaults. All methods may be called
+// concurrently.
+type Broker struct {
+	vaults    map[Name]Vault
+	authz     Authorizer
+	auditor   Auditor
+	log       *slog.Logger
+	tracer    trace.Tracer
+	decisions metric.Int64Counter
+}
+
+// New returns a Broker. It fails if c lacks an Authorizer or an Auditor, or if
+// an alias is no vault's name.
+func New(c Config) (*Broker, error) {
+	if c.Authorizer == nil {
+		return nil, errors.New("broker: no authorizer")
+	}
+	if c.Auditor == nil {
+		return nil, errors.New("broker: no auditor")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.TracerProvider == nil {
+		c.TracerProvider = tracenoop.NewTracerProvider()
+	}
+	if c.MeterProvider == nil {
+		c.MeterProvider = metricnoop.NewMeterProvider()
+	}
+	b := &Broker{
+		vaults:  make(map[Name]Vault, len(c.Vaults)),
+		authz:   c.Authorizer,
+		auditor: c.Auditor,
+		log:     c.Logger,
+		tracer:  c.TracerProvider.Tracer(scope),
+	}
+	for alias, v := range c.Vaults {
+		n, err := VaultName(alias)
+		if err != nil {
+			return nil, fmt.Errorf("broker: vault %q: %w", alias, err)
+		}
+		b.vaults[n] = v
+	}
+	var err error
+	b.decisions, err = c.MeterProvider.Meter(scope).Int64Counter("keyward.decisions",
+		metric.WithDescription("Policy decisions, by action and result."))
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return b, nil
+}
+
+// RefuseCaller records that a call failed authentication with code. The call
+// is refused whatever it returns; an error is CodeAuditUnavailable.
+func (b *Broker) RefuseCaller(ctx context.Context, c Caller, code Code) error {
+	return b.record(ctx, Event{Caller: c, Action: ActionAuthenticate, Outcome: string(code)})
+}
+
+// secrets returns the store of n's vault.
+func (b *Broker) secrets(n Name) (SecretStore, error) {
+	v, ok := b.vaults[n.Vault()]
+	if !ok {
+		return nil, &Error{Code: CodeVaultNotFound}
+	}
+	if v.Secrets == nil {
+		return nil, &Error{Code: CodeNotSupported}
+	}
+	return v.Secrets, nil
+}
+
+// read guards an act that discloses: decide, act, record, disclose. act may
+// add to the event.
+func read[T any](
+	ctx context.Context, b *Broker, c Caller, a Action, n Name,
+	act func(context.Context, *Event) (T, error),
+) (T, error) {
+	var none T
+	ev, err := b.enter(ctx, c, a, n)
+	if err != nil {
+		return none, err
+	}
+	v, err := act(ctx, &ev)
+	ev.Outcome = outcome(err)
+	if rerr := b.record(ctx, ev); rerr != nil {
+		return none, rerr
+	}
+	if err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
+// change guards an act that changes: decide, record the intent, act, record
+// the outcome.
+func change[T any](
+	ctx context.Context, b *Broker, c Caller, a Action, n Name,
+	act func(context.Context) (T, error),
+) (T, error) {
+	var none T
+	ev, err := b.enter(ctx, c, a, n)
+	if err != nil {
+		return none, err
+	}
+	ev.Phase = PhaseIntent
+	if err := b.record(ctx, ev); err != nil {
+		return none, err
+	}
+	v, err := act(ctx)
+	ev.Phase, ev.Outcome = PhaseOutcome, outcome(err)
+	if rerr := b.record(ctx, ev); rerr != nil {
+		return none, &Error{
+			Code:    CodeAuditUnavailable,
+			Message: "the change may have been made, but its outcome could not be recorded",
+			Err:     rerr,
+		}
+	}
+	if err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
+// enter decides. A denial is recorded and ends the call.
+func (b *Broker) enter(ctx context.Context, c Caller, a Action, n Name) (Event, error) {
+	ev := Event{Caller: c, Action: a, Resource: n}
+	ev.Decision = b.decide(ctx, c, a, n)
+	if ev.Decision.Allowed {
+		return ev, nil
+	}
+	ev.Outcome = string(CodePolicyDenied)
+	if err := b.record(ctx, ev); err != nil {
+		return ev, err
+	}
+	return ev, &Error{Code: CodePolicyDenied}
+}
+
+// decide asks the Authorizer. An error is a denial.
+func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decision {
+	ctx, span := b.tracer.Start(ctx, "policy.decide", trace.WithAttributes(attribute.String("keyward.action", string(a))))
+	defer span.End()
+	d, err := b.authorize(ctx, c, a, n)
+	if err != nil {
+		b.log.ErrorContext(ctx, "the policy could not be evaluated; denied", "action", a, "error", err)
+	}
+	span.SetAttributes(attribute.Bool("keyward.allowed", d.Allowed))
+	b.decisions.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("action", string(a)), attribute.String("decision", decisionText(d))))
+	return d
+}
+
+func (b *Broker) authorize(ctx context.Context, c Caller, a Action, n Name) (Decision, error) {
+	d, err := b.authz.Authorize(ctx, Request{
+		Principal: c.Principal,
+		Action:    a,
+		Resource:  n.Base(),
+		Time:      time.Now(),
+		Peer:      c.Peer,
+		Transport: c.Transport,
+	})
+	if err != nil {
+		d.Allowed = false
+	}
+	return d, err
+}
+
+// record writes ev, whether or not the caller is still there.
+func (b *Broker) record(ctx context.Context, ev Event) error {
+	ctx, span := b.tracer.Start(context.WithoutCancel(ctx), "audit.record")
+	defer span.End()
+	ev.Time = time.Now()
+	if sc := span.SpanContext(); sc.HasTraceID() {
+		ev.Trace = sc.TraceID().String()
+	}
+	if err := b.auditor.Record(ctx, ev); err != nil {
+		span.RecordError(err)
+		b.log.ErrorContext(ctx, "the audit log cannot be written; nothing is disclosed or changed", "error", err)
+		return &Error{Code: CodeAuditUnavailable, Err: err}
+	}
+	return nil
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return OutcomeOK
+	}
+	return string(CodeOf(err))
+}
+
+func decisionText(d Decision) string {
+	if d.Allowed {
+		return "allow"
+	}
+	return "deny"
+}

@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Code is the reason of an error: what a caller can act on, what the audit
+// record calls its outcome, and what the wire puts into ErrorInfo.reason.
+type Code string
+
+const (
+	CodeInternal            Code = "INTERNAL"
+	CodeNoCredentials       Code = "NO_CREDENTIALS"
+	CodeBadCredentials      Code = "BAD_CREDENTIALS"
+	CodePolicyDenied        Code = "POLICY_DENIED"
+	CodeBadName             Code = "BAD_NAME"
+	CodeBadField            Code = "BAD_FIELD"
+	CodeBadPageToken        Code = "BAD_PAGE_TOKEN"
+	CodeValueTooLarge       Code = "VALUE_TOO_LARGE"
+	CodeSecretNotFound      Code = "SECRET_NOT_FOUND"
+	CodeVaultNotFound       Code = "VAULT_NOT_FOUND"
+	CodeSecretDisabled      Code = "SECRET_DISABLED"
+	CodeSecretSoftDeleted   Code = "SECRET_SOFT_DELETED"
+	CodeSecretInTransition  Code = "SECRET_IN_TRANSITION"
+	CodeVaultThrottled      Code = "VAULT_THROTTLED"
+	CodeVaultUnavailable    Code = "VAULT_UNAVAILABLE"
+	CodeVaultAuthentication Code = "VAULT_AUTHENTICATION_FAILED"
+	CodeAuditUnavailable    Code = "AUDIT_UNAVAILABLE"
+	CodeNotSupported        Code = "NOT_SUPPORTED"
+	CodeDeadlineExceeded    Code = "DEADLINE_EXCEEDED"
+	CodeCanceled            Code = "CANCELED"
+)
+
+// Error is the one error type of the core and its stores.
+type Error struct {
+	Code Code
+	// Message is told to the client. It holds no value, token, host, URL or
+	// body of a vault. Empty means the code's standard words.
+	Message string
+	// Field is the request's field at fault, for the INVALID_ARGUMENT codes.
+	Field string
+	// RetryAfter is how long to wait before another try; 0 where waiting does
+	// not help or nobody knows.
+	RetryAfter time.Duration
+	// Err is the cause. It is for the log only.
+	Err error
+}
+
+// Error returns the code, the message and the cause, for the log.
+func (e *Error) Error() string {
+	s := string(e.Code)
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// AsError returns err as an *Error. A context's end becomes its code, and what
+// no store gave a code to is INTERNAL. It returns nil for nil.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Code: CodeDeadlineExceeded, Err: err}
+	case errors.Is(err, context.Canceled):
+		return &Error{Code: CodeCanceled, Err: err}
+	}
+	return &Error{Code: CodeInternal, Err: err}
+}
+
+// CodeOf returns the code of err, or "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	return AsError(err).Code
+}

@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
+
+// Key Vault's limits for a secret.
+const (
+	MaxValueLen       = 25_600 // bytes
+	MaxContentTypeLen = 255    // characters
+	MaxTags           = 15
+	MaxTagLen         = 256 // characters, of a tag's name and of its value
+)
+
+// Secret is what may be known of a secret without its value. A zero time is
+// unset.
+type Secret struct {
+	// Name carries the version that the other fields describe, but in a list of
+	// secrets.
+	Name            Name
+	ContentType     string
+	Tags            map[string]string
+	Enabled         bool
+	NotBefore       time.Time
+	Expires         time.Time
+	Created         time.Time
+	Updated         time.Time
+	RecoveryLevel   string
+	RecoverableDays int32
+	// Managed: the secret backs a certificate of the same name.
+	Managed bool
+}
+
+// ETag returns a quoted hash of the version and the time of its last update.
+func (s Secret) ETag() string {
+	sum := sha256.Sum256([]byte(s.Name.Version() + "\x00" + strconv.FormatInt(s.Updated.Unix(), 10)))
+	return `"` + hex.EncodeToString(sum[:12]) + `"`
+}
+
+// SecretValue is a secret with its value, and how fresh both are.
+type SecretValue struct {
+	Secret
+	Value Value
+	// Fetched is when the vault was asked.
+	Fetched time.Time
+	// Cached: this answer cost no vault call of its own.
+	Cached bool
+	// Stale: older than the cache's time to live, served because the vault
+	// could not be asked.
+	Stale bool
+}
+
+// DeletedSecret is a soft-deleted secret. Secret.Name has no version: all of
+// them are deleted. A zero Purges means that the vault does not say.
+type DeletedSecret struct {
+	Secret
+	Deleted time.Time
+	Purges  time.Time
+}
+
+// NewSecret is what a caller sets.
+type NewSecret struct {
+	Value       Value
+	ContentType string
+	Tags        map[string]string
+	Enabled     bool
+	NotBefore   time.Time
+	Expires     time.Time
+}
+
+// Page asks for part of a list.
+type Page struct {
+	// Size is the most items to return. 0 leaves it to the store.
+	Size int
+	// Token is Next of the page before; "" is the beginning.
+	Token string
+}
+
+// SecretPage is part of a list. It may be empty and still have a Next.
+type SecretPage struct {
+	Secrets []Secret
+	// Next asks for the following page; "" is the end. It is the store's own:
+	// opaque, and not fit to be shown to a client as it is.
+	Next string
+}
+
+// SecretStore is one vault's secrets. Every error is an *Error with a Code, or
+// the context's. All methods may be called concurrently.
+type SecretStore interface {
+	// GetSecret returns the named version, or the latest. A secret that is not
+	// there is CodeSecretNotFound, a disabled one CodeSecretDisabled.
+	GetSecret(ctx context.Context, name Name) (SecretValue, error)
+
+	// SetSecret makes a new version. A soft-deleted secret of the name is
+	// CodeSecretSoftDeleted.
+	SetSecret(ctx context.Context, name Name, s NewSecret) (Secret, error)
+
+	// DeleteSecret soft-deletes all versions.
+	DeleteSecret(ctx context.Context, name Name) (DeletedSecret, error)
+
+	// ListSecrets returns a page of the vault's secrets, at most 25 of them,
+	// ordered as the vault likes. Their names carry no version.
+	ListSecrets(ctx context.Context, vault Name, p Page) (SecretPage, error)
+
+	// ListSecretVersions returns all versions, newest first.
+	ListSecretVersions(ctx context.Context, name Name) ([]Secret, error)
+}
+
+// MaxStorePage is the most items that a store returns in a page: Key Vault's
+// own bound.
+const MaxStorePage = 25
+
+// Vault is the stores behind one alias. A nil store answers CodeNotSupported.
+type Vault struct {
+	Secrets SecretStore
+}
