@@ -1,0 +1,243 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/brokertest"
+)
+
+var alice = broker.Caller{Principal: broker.Principal{ID: "spiffe://example.org/alice"}, Transport: broker.TransportGRPC}
+
+// world is a broker over a fake store, with everything it did in reach.
+type world struct {
+	*broker.Broker
+	store *brokertest.SecretStore
+	audit *brokertest.Auditor
+	vault broker.Name
+}
+
+func newWorld(t *testing.T, authz broker.Authorizer) *world {
+	t.Helper()
+	vault, err := broker.VaultName("pay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{store: brokertest.NewSecretStore(vault), audit: &brokertest.Auditor{}, vault: vault}
+	w.Broker, err = broker.New(broker.Config{
+		Vaults:     map[string]broker.Vault{"pay": {Secrets: w.store}, "empty": {}},
+		Authorizer: authz,
+		Auditor:    w.audit,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) secret(t *testing.T, object string) broker.Name {
+	t.Helper()
+	n, err := w.vault.Object(broker.KindSecrets, object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (w *world) put(t *testing.T, object, value string) broker.Name {
+	t.Helper()
+	n := w.secret(t, object)
+	if _, err := w.store.SetSecret(t.Context(), n, broker.NewSecret{Value: broker.NewValue(value), Enabled: true}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// operations are all that a Broker does, for what must hold of each.
+var operations = map[string]struct {
+	change bool
+	store  string // the store's method
+	do     func(context.Context, *world, broker.Name) error
+}{
+	"GetSecret": {false, brokertest.GetSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		v, err := w.GetSecret(ctx, alice, n)
+		return disclosed(v.Value.Len() > 0, err)
+	}},
+	"SetSecret": {true, brokertest.SetSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		_, err := w.SetSecret(ctx, alice, n, broker.NewSecret{Value: broker.NewValue("new"), Enabled: true})
+		return err
+	}},
+	"DeleteSecret": {true, brokertest.DeleteSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		_, err := w.DeleteSecret(ctx, alice, n)
+		return err
+	}},
+	"ListSecrets": {false, brokertest.ListSecrets, func(ctx context.Context, w *world, n broker.Name) error {
+		p, err := w.ListSecrets(ctx, alice, n.Vault(), broker.Page{})
+		return disclosed(len(p.Secrets) > 0, err)
+	}},
+	"ListSecretVersions": {false, brokertest.ListSecretVersions, func(ctx context.Context, w *world, n broker.Name) error {
+		p, err := w.ListSecretVersions(ctx, alice, n, broker.Page{})
+		return disclosed(len(p.Secrets) > 0, err)
+	}},
+}
+
+// disclosed makes it an error of its own if a failed call gave something away.
+func disclosed(something bool, err error) error {
+	if err != nil && something {
+		return fmt.Errorf("disclosed although it failed: %w", err)
+	}
+	return err
+}
+
+func TestGuardDeniesBeforeTheVaultIsAsked(t *testing.T) {
+	deny := func(context.Context, broker.Request) (broker.Decision, error) {
+		return broker.Decision{Policies: []string{"no"}}, nil
+	}
+	broken := func(context.Context, broker.Request) (broker.Decision, error) {
+		return broker.Decision{Allowed: true}, errors.New("broken")
+	}
+	for name, op := range operations {
+		for how, authz := range map[string]brokertest.AuthorizerFunc{"denied": deny, "undecided": broken} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				w := newWorld(t, authz)
+				n := w.put(t, "a", "v")
+				before := w.store.Calls(op.store)
+				err := op.do(t.Context(), w, n)
+				if broker.CodeOf(err) != broker.CodePolicyDenied {
+					t.Fatalf("got %v, want POLICY_DENIED", err)
+				}
+				if got := w.store.Calls(op.store) - before; got != 0 {
+					t.Errorf("%d vault calls, want 0", got)
+				}
+				events := w.audit.Events()
+				if len(events) != 1 || events[0].Decision.Allowed || events[0].Outcome != "POLICY_DENIED" {
+					t.Errorf("recorded %+v, want one denial", events)
+				}
+			})
+		}
+	}
+}
+
+func TestGuardRecords(t *testing.T) {
+	for name, op := range operations {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, brokertest.AllowAll{})
+			n := w.put(t, "a", "v")
+			if err := op.do(t.Context(), w, n); err != nil {
+				t.Fatal(err)
+			}
+			var phases []string
+			for _, e := range w.audit.Events() {
+				phases = append(phases, e.Phase+":"+e.Outcome)
+				if e.Caller.ID != alice.ID || !e.Decision.Allowed || e.Resource.Vault() != w.vault || e.Time.IsZero() {
+					t.Errorf("recorded %+v", e)
+				}
+			}
+			want := []string{":ok"}
+			if op.change {
+				want = []string{"intent:", "outcome:ok"}
+			}
+			if !slices.Equal(phases, want) {
+				t.Errorf("recorded %q, want %q", phases, want)
+			}
+		})
+	}
+}
+
+func TestGuardFailsClosedWithoutARecord(t *testing.T) {
+	full := errors.New("disk full")
+	for name, op := range operations {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, brokertest.AllowAll{})
+			n := w.put(t, "a", "v")
+			before := w.store.Calls(op.store)
+			w.audit.Refuse(func(broker.Event) error { return full })
+			err := op.do(t.Context(), w, n)
+			if broker.CodeOf(err) != broker.CodeAuditUnavailable || strings.Contains(err.Error(), "although") {
+				t.Fatalf("got %v, want AUDIT_UNAVAILABLE", err)
+			}
+			if calls := w.store.Calls(op.store) - before; op.change && calls != 0 {
+				t.Errorf("changed the vault %d times without a recorded intent", calls)
+			}
+		})
+		if !op.change {
+			continue
+		}
+		t.Run(name+" outcome", func(t *testing.T) {
+			w := newWorld(t, brokertest.AllowAll{})
+			n := w.put(t, "a", "v")
+			w.audit.Refuse(func(e broker.Event) error {
+				if e.Phase == broker.PhaseOutcome {
+					return full
+				}
+				return nil
+			})
+			err := op.do(t.Context(), w, n)
+			if broker.CodeOf(err) != broker.CodeAuditUnavailable || !strings.Contains(broker.AsError(err).Message, "may have been made") {
+				t.Fatalf("got %v, want AUDIT_UNAVAILABLE that says the change may have been made", err)
+			}
+		})
+		t.Run(name+" denial", func(t *testing.T) {
+			w := newWorld(t, brokertest.AuthorizerFunc(func(context.Context, broker.Request) (broker.Decision, error) {
+				return broker.Decision{}, nil
+			}))
+			w.audit.Refuse(func(broker.Event) error { return full })
+			if err := op.do(t.Context(), w, w.secret(t, "a")); broker.CodeOf(err) != broker.CodeAuditUnavailable {
+				t.Fatalf("got %v, want AUDIT_UNAVAILABLE", err)
+			}
+		})
+	}
+}
+
+func TestARecordOutlivesItsCaller(t *testing.T) {
+	w := newWorld(t, brokertest.AllowAll{})
+	n := w.put(t, "a", "v")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.store.SetHook(func(context.Context, string, broker.Name) error {
+		cancel()
+		return nil
+	})
+	if _, err := w.GetSecret(ctx, alice, n); broker.CodeOf(err) != broker.CodeCanceled {
+		t.Fatalf("got %v, want CANCELED", err)
+	}
+	if events := w.audit.Events(); len(events) != 1 || events[0].Outcome != "CANCELED" {
+		t.Errorf("recorded %+v", events)
+	}
+}
+
+func TestUnknownVaults(t *testing.T) {
+	w := newWorld(t, brokertest.AllowAll{})
+	for alias, want := range map[string]broker.Code{"nowhere": broker.CodeVaultNotFound, "empty": broker.CodeNotSupported} {
+		v, err := broker.VaultName(alias)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := v.Object(broker.KindSecrets, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, op := range operations {
+			if err := op.do(t.Context(), w, n); broker.CodeOf(err) != want {
+				t.Errorf("%s in %s: %v, want %s", name, alias, err, want)
+			}
+		}
+	}
+}
+
+func TestNewRefusesToStartUnsafe(t *testing.T) {
+	audit := &brokertest.Auditor{}
+	for name, c := range map[string]broker.Config{
+		"no authorizer": {Auditor: audit},
+		"no auditor":    {Authorizer: brokertest.AllowAll{}},
+		"bad alias":     {Authorizer: brokertest.AllowAll{}, Auditor: audit, Vaults: map[string]broker.Vault{"Pay.example": {}}},
+	} {
+		if _, err := broker.New(c); err == nil {
+			t.Errorf("%s: New succeeded", name)
+		}
+	}
+}

@@ -1,0 +1,344 @@
+// Package brokertest holds what tests of the core and of its backends share:
+// one conformance suite that every store passes, and small fakes of what a
+// Broker stands on.
+//
+// A backend shows that it is one by a test of three lines:
+//
+//	func TestSecretStore(t *testing.T) {
+//		brokertest.RunSecretStore(t, func(t *testing.T) (broker.SecretStore, broker.Name) {
+//			return open(t), vault
+//		})
+//	}
+package brokertest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyward/keyward/broker"
+)
+
+// RunSecretStore checks that stores keep the contract of broker.SecretStore.
+// newStore is called for each subtest, and returns a store and the name of its
+// vault. The vault need not be empty: the suite makes names of its own, and
+// leaves them behind.
+func RunSecretStore(t *testing.T, newStore func(t *testing.T) (broker.SecretStore, broker.Name)) {
+	t.Helper()
+	tests := map[string]func(*testing.T, fixture){
+		"values come back as they were set":  testRoundTrip,
+		"each set makes a version":           testVersions,
+		"attributes come back":               testAttributes,
+		"attributes are not inherited":       testAttributesNotInherited,
+		"a disabled secret has no value":     testDisabled,
+		"what is missing is not found":       testMissing,
+		"a list pages through every secret":  testListPages,
+		"a list shows the latest version":    testListLatest,
+		"versions are newest first":          testVersionsNewestFirst,
+		"a deleted secret is gone":           testDelete,
+		"a soft-deleted name is in the way":  testSetAfterDelete,
+		"names are folded":                   testFolded,
+		"a cancelled call has no effect":     testCancelled,
+		"concurrent sets of one name":        testConcurrentSets,
+		"concurrent sets, reads and deletes": testConcurrentMix,
+	}
+	for _, name := range slices.Sorted(maps.Keys(tests)) {
+		t.Run(name, func(t *testing.T) {
+			store, vault := newStore(t)
+			tests[name](t, fixture{store: store, vault: vault, unique: uniqueText()})
+		})
+	}
+}
+
+func testRoundTrip(t *testing.T, f fixture) {
+	values := map[string]string{
+		"plain":      "correct horse battery staple",
+		"one-byte":   "x",
+		"utf-8":      "pässwörd ✓ 密码 🔑 \u2028",
+		"json":       `{"user":"a","password":"\"quoted\" \\ back/slash <&>"}`,
+		"lines":      "-----BEGIN X-----\r\nabc\n\tdef\n-----END X-----\n",
+		"spaces":     "  leading and trailing  ",
+		"controls":   "nul\x00bell\x07escape\x1bdelete\x7f",
+		"most-bytes": strings.Repeat("k", broker.MaxValueLen),
+		"most-runes": strings.Repeat("ü", broker.MaxValueLen/2),
+		"escapes":    strings.Repeat("\x01", broker.MaxValueLen),
+	}
+	for label, want := range values {
+		name := f.name(t, label)
+		set := f.set(t, name, plain(want))
+		// Texts are compared without being printed: the suite may run against
+		// a vault whose values matter.
+		if got := f.get(t, name); got.Value.Reveal() != want {
+			t.Errorf("%s: the latest value is not the one set (%d bytes, want %d)", label, got.Value.Len(), len(want))
+		}
+		if got := f.get(t, set.Name); got.Value.Reveal() != want {
+			t.Errorf("%s: the pinned value is not the one set (%d bytes, want %d)", label, got.Value.Len(), len(want))
+		}
+	}
+}
+
+var versionPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+func testVersions(t *testing.T, f fixture) {
+	name := f.name(t, "versions")
+	var sets []broker.Secret
+	for i := range 4 {
+		s := f.set(t, name, plain(fmt.Sprint("value ", i)))
+		if s.Name.Base() != name || !versionPattern.MatchString(s.Name.Version()) {
+			t.Fatalf("SetSecret named %v; want a version of %v", s.Name, name)
+		}
+		if slices.ContainsFunc(sets, func(o broker.Secret) bool { return o.Name == s.Name }) {
+			t.Fatalf("SetSecret made version %v twice", s.Name)
+		}
+		sets = append(sets, s)
+
+		got := f.get(t, name)
+		if got.Name != s.Name || got.Value.Reveal() != fmt.Sprint("value ", i) {
+			t.Errorf("after set %d the latest is %v; want %v and its value", i, got.Name, s.Name)
+		}
+		if got.Fetched.IsZero() {
+			t.Error("GetSecret does not say when the vault was asked")
+		}
+		if got.ETag() != s.ETag() {
+			t.Errorf("after set %d GetSecret's etag differs from SetSecret's", i)
+		}
+	}
+	for i, s := range sets {
+		if got := f.get(t, s.Name); got.Name != s.Name || got.Value.Reveal() != fmt.Sprint("value ", i) {
+			t.Errorf("pinned version %d is %v with another's value", i, got.Name)
+		}
+	}
+	unknown, err := name.WithVersion(strings.Repeat("0", 31) + "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.store.GetSecret(t.Context(), unknown)
+	wantCode(t, "GetSecret of an unknown version", err, broker.CodeSecretNotFound)
+
+	other := f.name(t, "other")
+	f.set(t, other, plain("another secret's"))
+	foreign, err := other.WithVersion(sets[0].Name.Version())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.store.GetSecret(t.Context(), foreign)
+	wantCode(t, "GetSecret of another secret's version", err, broker.CodeSecretNotFound)
+}
+
+func testAttributes(t *testing.T, f fixture) {
+	notBefore := time.Date(2031, 2, 3, 4, 5, 6, 700_000_000, time.UTC)
+	tags := make(map[string]string)
+	for i := range broker.MaxTags {
+		tags[fmt.Sprint("tag-", i)] = "välue " + strings.Repeat("v", i)
+	}
+	tests := map[string]broker.NewSecret{
+		"none":         {Enabled: true},
+		"content-type": {Enabled: true, ContentType: "application/json; charset=utf-8"},
+		"tags":         {Enabled: true, Tags: tags},
+		"not-before":   {Enabled: true, NotBefore: notBefore},
+		"expires":      {Enabled: true, Expires: notBefore},
+		"past":         {Enabled: true, Expires: time.Unix(1, 0)},
+		"all": {
+			Enabled: true, ContentType: "text/plain", Tags: map[string]string{"a": "", "B": "c"},
+			NotBefore: notBefore, Expires: notBefore.Add(time.Hour),
+		},
+	}
+	for label, n := range tests {
+		t.Run(label, func(t *testing.T) {
+			name := f.name(t, label)
+			n.Value = broker.NewValue("v")
+			set := f.set(t, name, n)
+			wantAttributes(t, "SetSecret", set, n)
+			wantAttributes(t, "GetSecret", f.get(t, name).Secret, n)
+			versions := f.versions(t, name)
+			if len(versions) != 1 {
+				t.Fatalf("ListSecretVersions: %d versions, want 1", len(versions))
+			}
+			wantAttributes(t, "ListSecretVersions", versions[0], n)
+			wantAttributes(t, "ListSecrets", f.listed(t)[name], n)
+		})
+	}
+}
+
+func testAttributesNotInherited(t *testing.T, f fixture) {
+	name := f.name(t, "inherit")
+	f.set(t, name, broker.NewSecret{
+		Value: broker.NewValue("1"), Enabled: true, ContentType: "text/plain",
+		Tags: map[string]string{"team": "pay"}, Expires: time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC),
+	})
+	f.set(t, name, plain("2"))
+	wantAttributes(t, "the next version", f.get(t, name).Secret, plain("2"))
+}
+
+func testDisabled(t *testing.T, f fixture) {
+	name := f.name(t, "disabled")
+	first := f.set(t, name, plain("1"))
+	second := f.set(t, name, broker.NewSecret{Value: broker.NewValue("2")})
+	if second.Enabled {
+		t.Error("SetSecret of a disabled version says that it is enabled")
+	}
+	for _, n := range []broker.Name{name, second.Name} {
+		got, err := f.store.GetSecret(t.Context(), n)
+		wantCode(t, fmt.Sprint("GetSecret of ", n), err, broker.CodeSecretDisabled)
+		if got.Value.Len() != 0 {
+			t.Errorf("GetSecret of disabled %v returned a value", n)
+		}
+	}
+	if got := f.get(t, first.Name); got.Value.Reveal() != "1" {
+		t.Error("an enabled version is not served once a disabled one follows it")
+	}
+	if s, ok := f.listed(t)[name]; !ok || s.Enabled {
+		t.Errorf("ListSecrets: listed %v, enabled %v; want it listed as disabled", ok, s.Enabled)
+	}
+	if got := f.versions(t, name); len(got) != 2 || got[0].Enabled || !got[1].Enabled {
+		t.Errorf("ListSecretVersions does not show a disabled version over an enabled one: %v", got)
+	}
+	f.set(t, name, plain("3"))
+	if got := f.get(t, name); got.Value.Reveal() != "3" {
+		t.Error("a version set after a disabled one is not served")
+	}
+}
+
+func testMissing(t *testing.T, f fixture) {
+	ctx, name := t.Context(), f.name(t, "missing")
+	_, err := f.store.GetSecret(ctx, name)
+	wantCode(t, "GetSecret", err, broker.CodeSecretNotFound)
+	_, err = f.store.DeleteSecret(ctx, name)
+	wantCode(t, "DeleteSecret", err, broker.CodeSecretNotFound)
+	_, err = f.store.ListSecretVersions(ctx, name)
+	wantCode(t, "ListSecretVersions", err, broker.CodeSecretNotFound)
+	// A longer name beside it must not be taken for it.
+	longer := f.name(t, "missing-not")
+	f.set(t, longer, plain("v"))
+	_, err = f.store.GetSecret(ctx, name)
+	wantCode(t, "GetSecret beside a longer name", err, broker.CodeSecretNotFound)
+	_, err = f.store.ListSecretVersions(ctx, name)
+	wantCode(t, "ListSecretVersions beside a longer name", err, broker.CodeSecretNotFound)
+}
+
+func testFolded(t *testing.T, f fixture) {
+	lower := f.name(t, "folded")
+	upper, err := f.vault.Object(broker.KindSecrets, strings.ToUpper(lower.ObjectName()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.set(t, upper, plain("1"))
+	if got := f.get(t, lower); got.Value.Reveal() != "1" || got.Name.Base() != lower {
+		t.Errorf("a secret set in upper case reads as %v in lower case", got.Name)
+	}
+	f.set(t, lower, plain("2"))
+	if got := f.versions(t, upper); len(got) != 2 {
+		t.Errorf("%d versions over both spellings, want 2", len(got))
+	}
+}
+
+func testCancelled(t *testing.T, f fixture) {
+	name, absent := f.name(t, "cancelled"), f.name(t, "absent")
+	f.set(t, name, plain("kept"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	_, err := f.store.GetSecret(ctx, name)
+	wantCode(t, "GetSecret", err, broker.CodeCanceled)
+	_, err = f.store.SetSecret(ctx, absent, plain("v"))
+	wantCode(t, "SetSecret", err, broker.CodeCanceled)
+	_, err = f.store.DeleteSecret(ctx, name)
+	wantCode(t, "DeleteSecret", err, broker.CodeCanceled)
+	_, err = f.store.ListSecrets(ctx, f.vault, broker.Page{})
+	wantCode(t, "ListSecrets", err, broker.CodeCanceled)
+	_, err = f.store.ListSecretVersions(ctx, name)
+	wantCode(t, "ListSecretVersions", err, broker.CodeCanceled)
+
+	if got := f.get(t, name); got.Value.Reveal() != "kept" {
+		t.Error("a cancelled delete changed the secret")
+	}
+	_, err = f.store.GetSecret(t.Context(), absent)
+	wantCode(t, "GetSecret after a cancelled set", err, broker.CodeSecretNotFound)
+}
+
+func testConcurrentSets(t *testing.T, f fixture) {
+	const writers, each = 8, 4
+	name := f.name(t, "concurrent")
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		sets = make(map[broker.Name]string)
+	)
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				value := fmt.Sprintf("writer %d, set %d", w, i)
+				s, err := f.store.SetSecret(t.Context(), name, plain(value))
+				if err != nil {
+					t.Errorf("SetSecret: %v", err)
+					return
+				}
+				mu.Lock()
+				sets[s.Name] = value
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(sets) != writers*each {
+		t.Errorf("%d versions made, want %d", len(sets), writers*each)
+	}
+	listed := make(map[broker.Name]bool)
+	for _, s := range f.versions(t, name) {
+		listed[s.Name] = true
+	}
+	if len(listed) != len(sets) {
+		t.Errorf("%d versions listed, want %d", len(listed), len(sets))
+	}
+	for n, want := range sets {
+		if !listed[n] {
+			t.Errorf("version %v was acknowledged and is not listed", n)
+		}
+		if got := f.get(t, n); got.Value.Reveal() != want {
+			t.Errorf("version %v has another writer's value", n)
+		}
+	}
+	if latest := f.get(t, name); sets[latest.Name] != latest.Value.Reveal() {
+		t.Errorf("the latest, %v, is none of the versions set", latest.Name)
+	}
+}
+
+// testConcurrentMix checks that a reader sees a secret whole or not at all
+// while it is set and deleted.
+func testConcurrentMix(t *testing.T, f fixture) {
+	const names = 4
+	var wg sync.WaitGroup
+	for i := range names {
+		name := f.name(t, fmt.Sprint("mix-", i))
+		wg.Go(func() {
+			for v := range 3 {
+				if _, err := f.store.SetSecret(t.Context(), name, plain(name.ObjectName()+fmt.Sprint(v))); err != nil {
+					t.Errorf("SetSecret: %v", err)
+				}
+			}
+			if _, err := f.store.DeleteSecret(t.Context(), name); err != nil {
+				t.Errorf("DeleteSecret: %v", err)
+			}
+			_, err := f.store.GetSecret(t.Context(), name)
+			wantCode(t, "GetSecret after DeleteSecret returned", err, broker.CodeSecretNotFound)
+		})
+		wg.Go(func() {
+			for range 6 {
+				v, err := f.store.GetSecret(t.Context(), name)
+				switch {
+				case err == nil && !strings.HasPrefix(v.Value.Reveal(), name.ObjectName()):
+					t.Errorf("%v has another secret's value", v.Name)
+				case err != nil && broker.CodeOf(err) != broker.CodeSecretNotFound:
+					t.Errorf("GetSecret: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

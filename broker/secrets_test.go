@@ -1,0 +1,181 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/brokertest"
+)
+
+// managed is a store whose secrets all back certificates.
+type managed struct{ broker.SecretStore }
+
+func (m managed) GetSecret(ctx context.Context, n broker.Name) (broker.SecretValue, error) {
+	v, err := m.SecretStore.GetSecret(ctx, n)
+	v.Managed = true
+	return v, err
+}
+
+func TestAManagedSecretAlsoTakesTheCertificatesAction(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		var asked []string
+		w := newWorld(t, brokertest.AllowAll{})
+		n := w.put(t, "tls", "private key")
+		b, err := broker.New(broker.Config{
+			Vaults: map[string]broker.Vault{"pay": {Secrets: managed{w.store}}},
+			Authorizer: brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
+				asked = append(asked, string(r.Action)+" "+r.Resource.String())
+				return broker.Decision{Allowed: r.Action == broker.ActionGetSecret || allowed}, nil
+			}),
+			Auditor: w.audit,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := b.GetSecret(t.Context(), alice, n)
+		if allowed != (err == nil) || allowed != (v.Value.Len() > 0) {
+			t.Errorf("downloadCertificate allowed=%v: %v, %d bytes", allowed, err, v.Value.Len())
+		}
+		want := []string{"getSecret vaults/pay/secrets/tls", "downloadCertificate vaults/pay/certificates/tls"}
+		if !slices.Equal(asked, want) {
+			t.Errorf("decided on %q, want %q", asked, want)
+		}
+		if e := w.audit.Events(); len(e) != 1 || e[0].Decision.Allowed != allowed {
+			t.Errorf("recorded %+v", e)
+		}
+	}
+}
+
+func TestListShowsWhatTheCallerMayList(t *testing.T) {
+	w := newWorld(t, brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
+		n := r.Resource.ObjectName()
+		return broker.Decision{Allowed: n == "" || strings.HasSuffix(n, "7")}, nil
+	}))
+	for i := range 120 {
+		w.put(t, fmt.Sprintf("s-%03d", i), "v")
+	}
+	var got []string
+	page := broker.Page{Size: 5}
+	for pages := 0; ; pages++ {
+		p, err := w.ListSecrets(t.Context(), alice, w.vault, page)
+		if err != nil || pages > 100 {
+			t.Fatal(err, pages)
+		}
+		if len(p.Secrets) > page.Size {
+			t.Fatalf("a page of %d, want at most %d", len(p.Secrets), page.Size)
+		}
+		for _, s := range p.Secrets {
+			got = append(got, s.Name.ObjectName())
+		}
+		if page.Token = p.Next; p.Next == "" {
+			break
+		}
+	}
+	want := []string{}
+	for i := 7; i < 120; i += 10 {
+		want = append(want, fmt.Sprintf("s-%03d", i))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+	var items []string
+	for _, e := range w.audit.Events() {
+		for _, i := range e.Items {
+			items = append(items, i.Resource.ObjectName())
+		}
+	}
+	if !slices.Equal(items, want) {
+		t.Errorf("recorded the items %v, want %v", items, want)
+	}
+}
+
+func TestListWalksABoundedWay(t *testing.T) {
+	w := newWorld(t, brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
+		return broker.Decision{Allowed: r.Resource.ObjectName() == ""}, nil
+	}))
+	for i := range 100 {
+		w.put(t, fmt.Sprintf("s-%03d", i), "v")
+	}
+	p, err := w.ListSecrets(t.Context(), alice, w.vault, broker.Page{Size: 1})
+	if err != nil || len(p.Secrets) != 0 || p.Next == "" {
+		t.Fatalf("got %d secrets, next %q, %v; want none and a next page", len(p.Secrets), p.Next, err)
+	}
+	if calls := w.store.Calls(brokertest.ListSecrets); calls != 40 {
+		t.Errorf("%d vault calls, want 40", calls)
+	}
+}
+
+func TestVersionsArePaged(t *testing.T) {
+	w := newWorld(t, brokertest.AllowAll{})
+	var want []string
+	for i := range 7 {
+		n := w.put(t, "a", fmt.Sprint(i))
+		v, err := w.store.GetSecret(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append([]string{v.Name.Version()}, want...)
+	}
+	var got []string
+	page := broker.Page{Size: 3}
+	for {
+		p, err := w.ListSecretVersions(t.Context(), alice, w.secret(t, "a"), page)
+		if err != nil || len(p.Secrets) == 0 || len(p.Secrets) > 3 {
+			t.Fatal(err, p)
+		}
+		for _, s := range p.Secrets {
+			got = append(got, s.Name.Version())
+		}
+		if page.Token = p.Next; p.Next == "" {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("versions %v, want %v", got, want)
+	}
+	page.Token = strings.Repeat("f", 32)
+	if _, err := w.ListSecretVersions(t.Context(), alice, w.secret(t, "a"), page); broker.CodeOf(err) != broker.CodeBadPageToken {
+		t.Errorf("a version that is not there: %v, want BAD_PAGE_TOKEN", err)
+	}
+}
+
+func TestSetRefusesBeforeAnythingHappens(t *testing.T) {
+	tags := map[string]string{}
+	for i := range 16 {
+		tags[fmt.Sprint(i)] = ""
+	}
+	now := time.Now()
+	tests := map[string]struct {
+		s     broker.NewSecret
+		code  broker.Code
+		field string
+	}{
+		"no value":          {broker.NewSecret{}, broker.CodeBadField, "value"},
+		"25,601 bytes":      {broker.NewSecret{Value: broker.NewValue(strings.Repeat("x", 25_601))}, broker.CodeValueTooLarge, "value"},
+		"not UTF-8":         {broker.NewSecret{Value: broker.NewValue("\xff")}, broker.CodeBadField, "value"},
+		"long content type": {broker.NewSecret{Value: broker.NewValue("x"), ContentType: strings.Repeat("t", 256)}, broker.CodeBadField, "content_type"},
+		"16 tags":           {broker.NewSecret{Value: broker.NewValue("x"), Tags: tags}, broker.CodeBadField, "tags"},
+		"a long tag":        {broker.NewSecret{Value: broker.NewValue("x"), Tags: map[string]string{"k": strings.Repeat("v", 257)}}, broker.CodeBadField, "tags"},
+		"a nameless tag":    {broker.NewSecret{Value: broker.NewValue("x"), Tags: map[string]string{"": "v"}}, broker.CodeBadField, "tags"},
+		"expires first":     {broker.NewSecret{Value: broker.NewValue("x"), NotBefore: now, Expires: now}, broker.CodeBadField, "expire_time"},
+	}
+	for _, name := range slices.Sorted(maps.Keys(tests)) {
+		t.Run(name, func(t *testing.T) {
+			tt := tests[name]
+			w := newWorld(t, brokertest.AllowAll{})
+			_, err := w.SetSecret(t.Context(), alice, w.secret(t, "a"), tt.s)
+			if e := broker.AsError(err); e == nil || e.Code != tt.code || e.Field != tt.field {
+				t.Fatalf("got %v, want %s of %s", err, tt.code, tt.field)
+			}
+			if n := w.store.Calls(brokertest.SetSecret) + len(w.audit.Events()); n != 0 {
+				t.Errorf("%d vault calls and records, want 0", n)
+			}
+		})
+	}
+}
