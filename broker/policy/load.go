@@ -1,0 +1,133 @@
+package policy
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
+
+	"github.com/keyward/keyward/broker"
+)
+
+const (
+	policySuffix = ".cedar"
+	entitiesFile = "entities.json"
+)
+
+//go:embed schema.cedarschema
+var schemaText []byte
+
+// loadSchema reads the embedded schema.
+var loadSchema = sync.OnceValues(func() (*resolved.Schema, error) {
+	var s schema.Schema
+	s.SetFilename("schema.cedarschema")
+	if err := s.UnmarshalCedar(schemaText); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	return s.Resolve()
+})
+
+// Load reads the policies of a folder: every *.cedar in it, and entities.json
+// if there is one. Other files, hidden files and folders in it are left alone.
+//
+// All of it is checked: the syntax, every type, attribute and action against
+// the schema, that ids are unique, and that the names of resources are
+// canonical, since others could never match. The error has a line for each
+// problem, "file:line:column: what", in the order of the files; where a problem
+// has no place of its own, it is that of its policy. A folder without a policy
+// is an error.
+func Load(dir string) (*Engine, error) {
+	files, err := readDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	sch, err := loadSchema()
+	if err != nil {
+		return nil, err
+	}
+	c := newChecker(sch)
+	e := &Engine{
+		entities:  cedar.EntityMap{},
+		resources: map[broker.Action][]cedar.EntityType{},
+		hash:      hash(files),
+	}
+	for uid, a := range sch.Actions {
+		e.entities[uid] = a.Entity
+		if a.AppliesTo != nil {
+			e.resources[broker.Action(uid.ID)] = a.AppliesTo.Resources
+		}
+	}
+	var problems []problem
+	for _, f := range files {
+		if filepath.Base(f.path) == entitiesFile {
+			entities, ps := c.entities(f)
+			maps.Copy(e.entities, entities)
+			problems = append(problems, ps...)
+			continue
+		}
+		policies, ps := c.policies(f)
+		e.objects = append(e.objects, policies...)
+		problems = append(problems, ps...)
+	}
+	if len(problems) > 0 {
+		return nil, joinProblems(problems)
+	}
+	if e.Len() == 0 {
+		return nil, noPolicies(dir)
+	}
+	for _, p := range e.objects {
+		if q, ok := forCollections(p.policy); ok {
+			e.collections = append(e.collections, namedPolicy{id: p.id, policy: q})
+		}
+	}
+	return e, nil
+}
+
+func noPolicies(dir string) error {
+	return fmt.Errorf("policy: %s has no policy, and without one every request is denied: write a *%s file there", dir, policySuffix)
+}
+
+// readDir reads the files that count, sorted by name.
+func readDir(dir string) ([]source, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("policy: there is no folder %s: make it and write a *%s file there", dir, policySuffix)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	var files []source
+	for _, d := range entries {
+		name := d.Name()
+		if d.IsDir() || strings.HasPrefix(name, ".") || name != entitiesFile && !strings.HasSuffix(name, policySuffix) {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("policy: %w", err)
+		}
+		files = append(files, newSource(path, string(text)))
+	}
+	return files, nil
+}
+
+// hash covers the files' names and bytes, each with its length before it.
+func hash(files []source) string {
+	h := sha256.New()
+	for _, f := range files {
+		name := filepath.Base(f.path)
+		_, _ = fmt.Fprintf(h, "%d:%s%d:%s", len(name), name, len(f.text), f.text)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
