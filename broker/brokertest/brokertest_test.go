@@ -20,6 +20,7 @@ func vault(t *testing.T) broker.Name {
 
 func TestSecretStore(t *testing.T) {
 	brokertest.RunSecretStore(t, func(t *testing.T) (broker.SecretStore, broker.Name) {
+		t.Helper()
 		return brokertest.NewSecretStore(vault(t)), vault(t)
 	})
 }

@@ -31,7 +31,7 @@ import (
 // leaves them behind.
 func RunSecretStore(t *testing.T, newStore func(t *testing.T) (broker.SecretStore, broker.Name)) {
 	t.Helper()
-	tests := map[string]func(*testing.T, fixture){
+	tests := map[string]func(fixture){
 		"values come back as they were set":  testRoundTrip,
 		"each set makes a version":           testVersions,
 		"attributes come back":               testAttributes,
@@ -51,12 +51,12 @@ func RunSecretStore(t *testing.T, newStore func(t *testing.T) (broker.SecretStor
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		t.Run(name, func(t *testing.T) {
 			store, vault := newStore(t)
-			tests[name](t, fixture{store: store, vault: vault, unique: uniqueText()})
+			tests[name](fixture{T: t, store: store, vault: vault, unique: uniqueText()})
 		})
 	}
 }
 
-func testRoundTrip(t *testing.T, f fixture) {
+func testRoundTrip(f fixture) {
 	values := map[string]string{
 		"plain":      "correct horse battery staple",
 		"one-byte":   "x",
@@ -70,68 +70,68 @@ func testRoundTrip(t *testing.T, f fixture) {
 		"escapes":    strings.Repeat("\x01", broker.MaxValueLen),
 	}
 	for label, want := range values {
-		name := f.name(t, label)
-		set := f.set(t, name, plain(want))
+		name := f.name(label)
+		set := f.set(name, plain(want))
 		// Texts are compared without being printed: the suite may run against
 		// a vault whose values matter.
-		if got := f.get(t, name); got.Value.Reveal() != want {
-			t.Errorf("%s: the latest value is not the one set (%d bytes, want %d)", label, got.Value.Len(), len(want))
+		if got := f.get(name); got.Value.Reveal() != want {
+			f.Errorf("%s: the latest value is not the one set (%d bytes, want %d)", label, got.Value.Len(), len(want))
 		}
-		if got := f.get(t, set.Name); got.Value.Reveal() != want {
-			t.Errorf("%s: the pinned value is not the one set (%d bytes, want %d)", label, got.Value.Len(), len(want))
+		if got := f.get(set.Name); got.Value.Reveal() != want {
+			f.Errorf("%s: the pinned value is not the one set (%d bytes, want %d)", label, got.Value.Len(), len(want))
 		}
 	}
 }
 
 var versionPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-func testVersions(t *testing.T, f fixture) {
-	name := f.name(t, "versions")
+func testVersions(f fixture) {
+	name := f.name("versions")
 	var sets []broker.Secret
 	for i := range 4 {
-		s := f.set(t, name, plain(fmt.Sprint("value ", i)))
+		s := f.set(name, plain(fmt.Sprint("value ", i)))
 		if s.Name.Base() != name || !versionPattern.MatchString(s.Name.Version()) {
-			t.Fatalf("SetSecret named %v; want a version of %v", s.Name, name)
+			f.Fatalf("SetSecret named %v; want a version of %v", s.Name, name)
 		}
 		if slices.ContainsFunc(sets, func(o broker.Secret) bool { return o.Name == s.Name }) {
-			t.Fatalf("SetSecret made version %v twice", s.Name)
+			f.Fatalf("SetSecret made version %v twice", s.Name)
 		}
 		sets = append(sets, s)
 
-		got := f.get(t, name)
+		got := f.get(name)
 		if got.Name != s.Name || got.Value.Reveal() != fmt.Sprint("value ", i) {
-			t.Errorf("after set %d the latest is %v; want %v and its value", i, got.Name, s.Name)
+			f.Errorf("after set %d the latest is %v; want %v and its value", i, got.Name, s.Name)
 		}
 		if got.Fetched.IsZero() {
-			t.Error("GetSecret does not say when the vault was asked")
+			f.Error("GetSecret does not say when the vault was asked")
 		}
 		if got.ETag() != s.ETag() {
-			t.Errorf("after set %d GetSecret's etag differs from SetSecret's", i)
+			f.Errorf("after set %d GetSecret's etag differs from SetSecret's", i)
 		}
 	}
 	for i, s := range sets {
-		if got := f.get(t, s.Name); got.Name != s.Name || got.Value.Reveal() != fmt.Sprint("value ", i) {
-			t.Errorf("pinned version %d is %v with another's value", i, got.Name)
+		if got := f.get(s.Name); got.Name != s.Name || got.Value.Reveal() != fmt.Sprint("value ", i) {
+			f.Errorf("pinned version %d is %v with another's value", i, got.Name)
 		}
 	}
 	unknown, err := name.WithVersion(strings.Repeat("0", 31) + "f")
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
-	_, err = f.store.GetSecret(t.Context(), unknown)
-	wantCode(t, "GetSecret of an unknown version", err, broker.CodeSecretNotFound)
+	_, err = f.store.GetSecret(f.Context(), unknown)
+	f.wantCode("GetSecret of an unknown version", err, broker.CodeSecretNotFound)
 
-	other := f.name(t, "other")
-	f.set(t, other, plain("another secret's"))
+	other := f.name("other")
+	f.set(other, plain("another secret's"))
 	foreign, err := other.WithVersion(sets[0].Name.Version())
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
-	_, err = f.store.GetSecret(t.Context(), foreign)
-	wantCode(t, "GetSecret of another secret's version", err, broker.CodeSecretNotFound)
+	_, err = f.store.GetSecret(f.Context(), foreign)
+	f.wantCode("GetSecret of another secret's version", err, broker.CodeSecretNotFound)
 }
 
-func testAttributes(t *testing.T, f fixture) {
+func testAttributes(f fixture) {
 	notBefore := time.Date(2031, 2, 3, 4, 5, 6, 700_000_000, time.UTC)
 	tags := make(map[string]string)
 	for i := range broker.MaxTags {
@@ -150,121 +150,122 @@ func testAttributes(t *testing.T, f fixture) {
 		},
 	}
 	for label, n := range tests {
-		t.Run(label, func(t *testing.T) {
-			name := f.name(t, label)
+		f.Run(label, func(t *testing.T) {
+			f := f.in(t)
+			name := f.name(label)
 			n.Value = broker.NewValue("v")
-			set := f.set(t, name, n)
-			wantAttributes(t, "SetSecret", set, n)
-			wantAttributes(t, "GetSecret", f.get(t, name).Secret, n)
-			versions := f.versions(t, name)
+			set := f.set(name, n)
+			f.wantAttributes("SetSecret", set, n)
+			f.wantAttributes("GetSecret", f.get(name).Secret, n)
+			versions := f.versions(name)
 			if len(versions) != 1 {
-				t.Fatalf("ListSecretVersions: %d versions, want 1", len(versions))
+				f.Fatalf("ListSecretVersions: %d versions, want 1", len(versions))
 			}
-			wantAttributes(t, "ListSecretVersions", versions[0], n)
-			wantAttributes(t, "ListSecrets", f.listed(t)[name], n)
+			f.wantAttributes("ListSecretVersions", versions[0], n)
+			f.wantAttributes("ListSecrets", f.listed()[name], n)
 		})
 	}
 }
 
-func testAttributesNotInherited(t *testing.T, f fixture) {
-	name := f.name(t, "inherit")
-	f.set(t, name, broker.NewSecret{
+func testAttributesNotInherited(f fixture) {
+	name := f.name("inherit")
+	f.set(name, broker.NewSecret{
 		Value: broker.NewValue("1"), Enabled: true, ContentType: "text/plain",
 		Tags: map[string]string{"team": "pay"}, Expires: time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC),
 	})
-	f.set(t, name, plain("2"))
-	wantAttributes(t, "the next version", f.get(t, name).Secret, plain("2"))
+	f.set(name, plain("2"))
+	f.wantAttributes("the next version", f.get(name).Secret, plain("2"))
 }
 
-func testDisabled(t *testing.T, f fixture) {
-	name := f.name(t, "disabled")
-	first := f.set(t, name, plain("1"))
-	second := f.set(t, name, broker.NewSecret{Value: broker.NewValue("2")})
+func testDisabled(f fixture) {
+	name := f.name("disabled")
+	first := f.set(name, plain("1"))
+	second := f.set(name, broker.NewSecret{Value: broker.NewValue("2")})
 	if second.Enabled {
-		t.Error("SetSecret of a disabled version says that it is enabled")
+		f.Error("SetSecret of a disabled version says that it is enabled")
 	}
 	for _, n := range []broker.Name{name, second.Name} {
-		got, err := f.store.GetSecret(t.Context(), n)
-		wantCode(t, fmt.Sprint("GetSecret of ", n), err, broker.CodeSecretDisabled)
+		got, err := f.store.GetSecret(f.Context(), n)
+		f.wantCode(fmt.Sprint("GetSecret of ", n), err, broker.CodeSecretDisabled)
 		if got.Value.Len() != 0 {
-			t.Errorf("GetSecret of disabled %v returned a value", n)
+			f.Errorf("GetSecret of disabled %v returned a value", n)
 		}
 	}
-	if got := f.get(t, first.Name); got.Value.Reveal() != "1" {
-		t.Error("an enabled version is not served once a disabled one follows it")
+	if got := f.get(first.Name); got.Value.Reveal() != "1" {
+		f.Error("an enabled version is not served once a disabled one follows it")
 	}
-	if s, ok := f.listed(t)[name]; !ok || s.Enabled {
-		t.Errorf("ListSecrets: listed %v, enabled %v; want it listed as disabled", ok, s.Enabled)
+	if s, ok := f.listed()[name]; !ok || s.Enabled {
+		f.Errorf("ListSecrets: listed %v, enabled %v; want it listed as disabled", ok, s.Enabled)
 	}
-	if got := f.versions(t, name); len(got) != 2 || got[0].Enabled || !got[1].Enabled {
-		t.Errorf("ListSecretVersions does not show a disabled version over an enabled one: %v", got)
+	if got := f.versions(name); len(got) != 2 || got[0].Enabled || !got[1].Enabled {
+		f.Errorf("ListSecretVersions does not show a disabled version over an enabled one: %v", got)
 	}
-	f.set(t, name, plain("3"))
-	if got := f.get(t, name); got.Value.Reveal() != "3" {
-		t.Error("a version set after a disabled one is not served")
+	f.set(name, plain("3"))
+	if got := f.get(name); got.Value.Reveal() != "3" {
+		f.Error("a version set after a disabled one is not served")
 	}
 }
 
-func testMissing(t *testing.T, f fixture) {
-	ctx, name := t.Context(), f.name(t, "missing")
+func testMissing(f fixture) {
+	ctx, name := f.Context(), f.name("missing")
 	_, err := f.store.GetSecret(ctx, name)
-	wantCode(t, "GetSecret", err, broker.CodeSecretNotFound)
+	f.wantCode("GetSecret", err, broker.CodeSecretNotFound)
 	_, err = f.store.DeleteSecret(ctx, name)
-	wantCode(t, "DeleteSecret", err, broker.CodeSecretNotFound)
+	f.wantCode("DeleteSecret", err, broker.CodeSecretNotFound)
 	_, err = f.store.ListSecretVersions(ctx, name)
-	wantCode(t, "ListSecretVersions", err, broker.CodeSecretNotFound)
+	f.wantCode("ListSecretVersions", err, broker.CodeSecretNotFound)
 	// A longer name beside it must not be taken for it.
-	longer := f.name(t, "missing-not")
-	f.set(t, longer, plain("v"))
+	longer := f.name("missing-not")
+	f.set(longer, plain("v"))
 	_, err = f.store.GetSecret(ctx, name)
-	wantCode(t, "GetSecret beside a longer name", err, broker.CodeSecretNotFound)
+	f.wantCode("GetSecret beside a longer name", err, broker.CodeSecretNotFound)
 	_, err = f.store.ListSecretVersions(ctx, name)
-	wantCode(t, "ListSecretVersions beside a longer name", err, broker.CodeSecretNotFound)
+	f.wantCode("ListSecretVersions beside a longer name", err, broker.CodeSecretNotFound)
 }
 
-func testFolded(t *testing.T, f fixture) {
-	lower := f.name(t, "folded")
+func testFolded(f fixture) {
+	lower := f.name("folded")
 	upper, err := f.vault.Object(broker.KindSecrets, strings.ToUpper(lower.ObjectName()))
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
-	f.set(t, upper, plain("1"))
-	if got := f.get(t, lower); got.Value.Reveal() != "1" || got.Name.Base() != lower {
-		t.Errorf("a secret set in upper case reads as %v in lower case", got.Name)
+	f.set(upper, plain("1"))
+	if got := f.get(lower); got.Value.Reveal() != "1" || got.Name.Base() != lower {
+		f.Errorf("a secret set in upper case reads as %v in lower case", got.Name)
 	}
-	f.set(t, lower, plain("2"))
-	if got := f.versions(t, upper); len(got) != 2 {
-		t.Errorf("%d versions over both spellings, want 2", len(got))
+	f.set(lower, plain("2"))
+	if got := f.versions(upper); len(got) != 2 {
+		f.Errorf("%d versions over both spellings, want 2", len(got))
 	}
 }
 
-func testCancelled(t *testing.T, f fixture) {
-	name, absent := f.name(t, "cancelled"), f.name(t, "absent")
-	f.set(t, name, plain("kept"))
-	ctx, cancel := context.WithCancel(t.Context())
+func testCancelled(f fixture) {
+	name, absent := f.name("cancelled"), f.name("absent")
+	f.set(name, plain("kept"))
+	ctx, cancel := context.WithCancel(f.Context())
 	cancel()
 
 	_, err := f.store.GetSecret(ctx, name)
-	wantCode(t, "GetSecret", err, broker.CodeCanceled)
+	f.wantCode("GetSecret", err, broker.CodeCanceled)
 	_, err = f.store.SetSecret(ctx, absent, plain("v"))
-	wantCode(t, "SetSecret", err, broker.CodeCanceled)
+	f.wantCode("SetSecret", err, broker.CodeCanceled)
 	_, err = f.store.DeleteSecret(ctx, name)
-	wantCode(t, "DeleteSecret", err, broker.CodeCanceled)
+	f.wantCode("DeleteSecret", err, broker.CodeCanceled)
 	_, err = f.store.ListSecrets(ctx, f.vault, broker.Page{})
-	wantCode(t, "ListSecrets", err, broker.CodeCanceled)
+	f.wantCode("ListSecrets", err, broker.CodeCanceled)
 	_, err = f.store.ListSecretVersions(ctx, name)
-	wantCode(t, "ListSecretVersions", err, broker.CodeCanceled)
+	f.wantCode("ListSecretVersions", err, broker.CodeCanceled)
 
-	if got := f.get(t, name); got.Value.Reveal() != "kept" {
-		t.Error("a cancelled delete changed the secret")
+	if got := f.get(name); got.Value.Reveal() != "kept" {
+		f.Error("a cancelled delete changed the secret")
 	}
-	_, err = f.store.GetSecret(t.Context(), absent)
-	wantCode(t, "GetSecret after a cancelled set", err, broker.CodeSecretNotFound)
+	_, err = f.store.GetSecret(f.Context(), absent)
+	f.wantCode("GetSecret after a cancelled set", err, broker.CodeSecretNotFound)
 }
 
-func testConcurrentSets(t *testing.T, f fixture) {
+func testConcurrentSets(f fixture) {
 	const writers, each = 8, 4
-	name := f.name(t, "concurrent")
+	name := f.name("concurrent")
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
@@ -274,9 +275,9 @@ func testConcurrentSets(t *testing.T, f fixture) {
 		wg.Go(func() {
 			for i := range each {
 				value := fmt.Sprintf("writer %d, set %d", w, i)
-				s, err := f.store.SetSecret(t.Context(), name, plain(value))
+				s, err := f.store.SetSecret(f.Context(), name, plain(value))
 				if err != nil {
-					t.Errorf("SetSecret: %v", err)
+					f.Errorf("SetSecret: %v", err)
 					return
 				}
 				mu.Lock()
@@ -287,55 +288,55 @@ func testConcurrentSets(t *testing.T, f fixture) {
 	}
 	wg.Wait()
 	if len(sets) != writers*each {
-		t.Errorf("%d versions made, want %d", len(sets), writers*each)
+		f.Errorf("%d versions made, want %d", len(sets), writers*each)
 	}
 	listed := make(map[broker.Name]bool)
-	for _, s := range f.versions(t, name) {
+	for _, s := range f.versions(name) {
 		listed[s.Name] = true
 	}
 	if len(listed) != len(sets) {
-		t.Errorf("%d versions listed, want %d", len(listed), len(sets))
+		f.Errorf("%d versions listed, want %d", len(listed), len(sets))
 	}
 	for n, want := range sets {
 		if !listed[n] {
-			t.Errorf("version %v was acknowledged and is not listed", n)
+			f.Errorf("version %v was acknowledged and is not listed", n)
 		}
-		if got := f.get(t, n); got.Value.Reveal() != want {
-			t.Errorf("version %v has another writer's value", n)
+		if got := f.get(n); got.Value.Reveal() != want {
+			f.Errorf("version %v has another writer's value", n)
 		}
 	}
-	if latest := f.get(t, name); sets[latest.Name] != latest.Value.Reveal() {
-		t.Errorf("the latest, %v, is none of the versions set", latest.Name)
+	if latest := f.get(name); sets[latest.Name] != latest.Value.Reveal() {
+		f.Errorf("the latest, %v, is none of the versions set", latest.Name)
 	}
 }
 
 // testConcurrentMix checks that a reader sees a secret whole or not at all
 // while it is set and deleted.
-func testConcurrentMix(t *testing.T, f fixture) {
+func testConcurrentMix(f fixture) {
 	const names = 4
 	var wg sync.WaitGroup
 	for i := range names {
-		name := f.name(t, fmt.Sprint("mix-", i))
+		name := f.name(fmt.Sprint("mix-", i))
 		wg.Go(func() {
 			for v := range 3 {
-				if _, err := f.store.SetSecret(t.Context(), name, plain(name.ObjectName()+fmt.Sprint(v))); err != nil {
-					t.Errorf("SetSecret: %v", err)
+				if _, err := f.store.SetSecret(f.Context(), name, plain(name.ObjectName()+fmt.Sprint(v))); err != nil {
+					f.Errorf("SetSecret: %v", err)
 				}
 			}
-			if _, err := f.store.DeleteSecret(t.Context(), name); err != nil {
-				t.Errorf("DeleteSecret: %v", err)
+			if _, err := f.store.DeleteSecret(f.Context(), name); err != nil {
+				f.Errorf("DeleteSecret: %v", err)
 			}
-			_, err := f.store.GetSecret(t.Context(), name)
-			wantCode(t, "GetSecret after DeleteSecret returned", err, broker.CodeSecretNotFound)
+			_, err := f.store.GetSecret(f.Context(), name)
+			f.wantCode("GetSecret after DeleteSecret returned", err, broker.CodeSecretNotFound)
 		})
 		wg.Go(func() {
 			for range 6 {
-				v, err := f.store.GetSecret(t.Context(), name)
+				v, err := f.store.GetSecret(f.Context(), name)
 				switch {
 				case err == nil && !strings.HasPrefix(v.Value.Reveal(), name.ObjectName()):
-					t.Errorf("%v has another secret's value", v.Name)
+					f.Errorf("%v has another secret's value", v.Name)
 				case err != nil && broker.CodeOf(err) != broker.CodeSecretNotFound:
-					t.Errorf("GetSecret: %v", err)
+					f.Errorf("GetSecret: %v", err)
 				}
 			}
 		})

@@ -11,8 +11,9 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// fixture is what a test of the suite works on.
+// fixture is what a test of the suite works with and on.
 type fixture struct {
+	*testing.T
 	store  broker.SecretStore
 	vault  broker.Name
 	unique string
@@ -21,59 +22,66 @@ type fixture struct {
 // uniqueText keeps the names of one test apart from all others in a vault.
 func uniqueText() string { return strings.ToLower(rand.Text()[:10]) }
 
+// in returns the fixture for a subtest.
+func (f fixture) in(t *testing.T) fixture {
+	t.Helper()
+	f.T = t
+	return f
+}
+
 func plain(value string) broker.NewSecret {
 	return broker.NewSecret{Value: broker.NewValue(value), Enabled: true}
 }
 
-func (f fixture) name(t *testing.T, label string) broker.Name {
-	t.Helper()
+func (f fixture) name(label string) broker.Name {
+	f.Helper()
 	n, err := f.vault.Object(broker.KindSecrets, f.unique+"-"+label)
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 	return n
 }
 
-func (f fixture) set(t *testing.T, name broker.Name, n broker.NewSecret) broker.Secret {
-	t.Helper()
-	s, err := f.store.SetSecret(t.Context(), name, n)
+func (f fixture) set(name broker.Name, n broker.NewSecret) broker.Secret {
+	f.Helper()
+	s, err := f.store.SetSecret(f.Context(), name, n)
 	if err != nil {
-		t.Fatalf("SetSecret %v: %v", name, err)
+		f.Fatalf("SetSecret %v: %v", name, err)
 	}
 	return s
 }
 
-func (f fixture) get(t *testing.T, name broker.Name) broker.SecretValue {
-	t.Helper()
-	s, err := f.store.GetSecret(t.Context(), name)
+func (f fixture) get(name broker.Name) broker.SecretValue {
+	f.Helper()
+	s, err := f.store.GetSecret(f.Context(), name)
 	if err != nil {
-		t.Fatalf("GetSecret %v: %v", name, err)
+		f.Fatalf("GetSecret %v: %v", name, err)
 	}
 	return s
 }
 
-func (f fixture) versions(t *testing.T, name broker.Name) []broker.Secret {
-	t.Helper()
-	all, err := f.store.ListSecretVersions(t.Context(), name)
+func (f fixture) versions(name broker.Name) []broker.Secret {
+	f.Helper()
+	all, err := f.store.ListSecretVersions(f.Context(), name)
 	if err != nil {
-		t.Fatalf("ListSecretVersions %v: %v", name, err)
+		f.Fatalf("ListSecretVersions %v: %v", name, err)
 	}
 	return all
 }
 
 // list walks the vault's pages of the size. None may hold more than most.
-func (f fixture) list(t *testing.T, size, most int) iter.Seq[broker.Secret] {
-	t.Helper()
+func (f fixture) list(size, most int) iter.Seq[broker.Secret] {
+	f.Helper()
 	return func(yield func(broker.Secret) bool) {
 		p := broker.Page{Size: size}
 		seen := make(map[string]bool)
 		for {
-			page, err := f.store.ListSecrets(t.Context(), f.vault, p)
+			page, err := f.store.ListSecrets(f.Context(), f.vault, p)
 			if err != nil {
-				t.Fatalf("ListSecrets: %v", err)
+				f.Fatalf("ListSecrets: %v", err)
 			}
 			if len(page.Secrets) > most {
-				t.Fatalf("a page of %d, want at most %d", len(page.Secrets), most)
+				f.Fatalf("a page of %d, want at most %d", len(page.Secrets), most)
 			}
 			for _, s := range page.Secrets {
 				if !yield(s) {
@@ -84,7 +92,7 @@ func (f fixture) list(t *testing.T, size, most int) iter.Seq[broker.Secret] {
 				return
 			}
 			if seen[page.Next] {
-				t.Fatal("ListSecrets repeats a page token, and so would never end")
+				f.Fatal("ListSecrets repeats a page token, and so would never end")
 			}
 			seen[page.Next] = true
 			p.Token = page.Next
@@ -93,51 +101,51 @@ func (f fixture) list(t *testing.T, size, most int) iter.Seq[broker.Secret] {
 }
 
 // listed returns the vault's list by name.
-func (f fixture) listed(t *testing.T) map[broker.Name]broker.Secret {
-	t.Helper()
+func (f fixture) listed() map[broker.Name]broker.Secret {
+	f.Helper()
 	all := make(map[broker.Name]broker.Secret)
-	for s := range f.list(t, 0, broker.MaxStorePage) {
+	for s := range f.list(0, broker.MaxStorePage) {
 		all[s.Name] = s
 	}
 	return all
 }
 
-func wantCode(t *testing.T, what string, err error, want broker.Code) {
-	t.Helper()
+func (f fixture) wantCode(what string, err error, want broker.Code) {
+	f.Helper()
 	if got := broker.CodeOf(err); got != want {
-		t.Errorf("%s: %q (%v), want %q", what, got, err, want)
+		f.Errorf("%s: %q (%v), want %q", what, got, err, want)
 	}
 }
 
 // wantAttributes checks what the vault keeps of n beside its value, and what
 // it adds.
-func wantAttributes(t *testing.T, what string, got broker.Secret, n broker.NewSecret) {
-	t.Helper()
+func (f fixture) wantAttributes(what string, got broker.Secret, n broker.NewSecret) {
+	f.Helper()
 	if got.ContentType != n.ContentType {
-		t.Errorf("%s: content type %q, want %q", what, got.ContentType, n.ContentType)
+		f.Errorf("%s: content type %q, want %q", what, got.ContentType, n.ContentType)
 	}
 	if !maps.Equal(got.Tags, n.Tags) {
-		t.Errorf("%s: tags %v, want %v", what, got.Tags, n.Tags)
+		f.Errorf("%s: tags %v, want %v", what, got.Tags, n.Tags)
 	}
 	if got.Enabled != n.Enabled {
-		t.Errorf("%s: enabled %v, want %v", what, got.Enabled, n.Enabled)
+		f.Errorf("%s: enabled %v, want %v", what, got.Enabled, n.Enabled)
 	}
 	if want := n.NotBefore.Truncate(time.Second); !got.NotBefore.Equal(want) {
-		t.Errorf("%s: not before %v, want %v", what, got.NotBefore, want)
+		f.Errorf("%s: not before %v, want %v", what, got.NotBefore, want)
 	}
 	if want := n.Expires.Truncate(time.Second); !got.Expires.Equal(want) {
-		t.Errorf("%s: expires %v, want %v", what, got.Expires, want)
+		f.Errorf("%s: expires %v, want %v", what, got.Expires, want)
 	}
 	if got.Created.IsZero() || !got.Created.Equal(got.Created.Truncate(time.Second)) {
-		t.Errorf("%s: created at %v, want a whole second", what, got.Created)
+		f.Errorf("%s: created at %v, want a whole second", what, got.Created)
 	}
 	if got.Updated.Before(got.Created) || !got.Updated.Equal(got.Updated.Truncate(time.Second)) {
-		t.Errorf("%s: updated at %v, created at %v; want whole seconds in order", what, got.Updated, got.Created)
+		f.Errorf("%s: updated at %v, created at %v; want whole seconds in order", what, got.Updated, got.Created)
 	}
 	if got.RecoveryLevel == "" || got.RecoverableDays < 7 || got.RecoverableDays > 90 {
-		t.Errorf("%s: recovery level %q, %d days; want a level and 7 to 90 days", what, got.RecoveryLevel, got.RecoverableDays)
+		f.Errorf("%s: recovery level %q, %d days; want a level and 7 to 90 days", what, got.RecoveryLevel, got.RecoverableDays)
 	}
 	if got.Managed {
-		t.Errorf("%s: a secret that no certificate made is managed", what)
+		f.Errorf("%s: a secret that no certificate made is managed", what)
 	}
 }

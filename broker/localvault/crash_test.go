@@ -1,0 +1,115 @@
+package localvault_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/localvault"
+)
+
+const crashDir = "LOCALVAULT_CRASH_DIR"
+
+// TestCrashWriter is the process that TestKill ends.
+func TestCrashWriter(t *testing.T) {
+	dir := os.Getenv(crashDir)
+	if dir == "" {
+		t.Skip("run by TestKill")
+	}
+	v := open(t, config(dir))
+	for i := 0; ; i++ {
+		object := fmt.Sprint("secret-", i%5)
+		s := set(t, v, object, "value of "+object)
+		_, _ = fmt.Fprintln(os.Stdout, "set", s.Name)
+	}
+}
+
+// Whenever a writer is killed, every value that it was told is stored, is.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	acknowledged := make(map[string]bool)
+	for _, enough := range []int{1, 7, 20, 60} {
+		for _, name := range runAndKill(t, dir, enough) {
+			acknowledged[name] = true
+		}
+		v := open(t, config(dir))
+		for text := range acknowledged {
+			name, err := broker.ParseName(broker.KindSecrets, text)
+			must(t, err)
+			wantValue(t, v, name, "value of "+name.ObjectName())
+			versions, err := v.Secrets().ListSecretVersions(t.Context(), name.Base())
+			must(t, err)
+			found := false
+			for _, s := range versions {
+				found = found || s.Name == name
+			}
+			if !found {
+				t.Errorf("%v is not listed", name)
+			}
+		}
+		must(t, v.Close())
+	}
+}
+
+// runAndKill runs a writer, kills it after so many sets, and returns the names
+// of all versions that it printed.
+func runAndKill(t *testing.T, dir string, enough int) []string {
+	t.Helper()
+	writer := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashWriter$")
+	writer.Env = append(os.Environ(), crashDir+"="+dir)
+	var stderr bytes.Buffer
+	writer.Stderr = &stderr
+	out, err := writer.StdoutPipe()
+	must(t, err)
+	must(t, writer.Start())
+	var names []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		name, ok := strings.CutPrefix(lines.Text(), "set ")
+		if !ok {
+			t.Errorf("the writer said %q", lines.Text())
+			break
+		}
+		if _, err := broker.ParseName(broker.KindSecrets, name); err != nil {
+			break // the last line, cut
+		}
+		if names = append(names, name); len(names) == enough {
+			must(t, writer.Process.Kill())
+		}
+	}
+	_ = writer.Process.Kill()
+	_ = writer.Wait() // killed
+	if len(names) < enough {
+		t.Fatalf("the writer stopped after %d sets: %s", len(names), stderr.String())
+	}
+	return names
+}
+
+// rows counts what a closed vault's file holds of each secret.
+func rows(t *testing.T, c localvault.Config) map[string]int {
+	t.Helper()
+	db, err := bbolt.Open(c.Path, 0o600, nil)
+	must(t, err)
+	defer func() { must(t, db.Close()) }()
+	count := make(map[string]int)
+	must(t, db.View(func(tx *bbolt.Tx) error {
+		for _, bucket := range []string{"secrets", "secret-metadata", "secret-values"} {
+			err := tx.Bucket([]byte(bucket)).ForEach(func(k, _ []byte) error {
+				name, _, _ := strings.Cut(string(k), "\x00")
+				count[name]++
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return count
+}

@@ -1,0 +1,231 @@
+// Package localvault is a vault of one's own: the stores behind an embedded
+// Key Vault, in one file on this machine, and the token service that stands
+// beside them.
+//
+//	v, err := localvault.Open(localvault.Config{Path: "vault.db", KeyFile: "vault.key"})
+//	...
+//	defer v.Close()
+//	v.Secrets() // a broker.SecretStore
+//
+// A write that returned is on the disk: it survives a crash of the process and
+// of the machine. What is stored of a secret beside its name is sealed with
+// AES-256-GCM and bound to where it lies, so a record that was changed or moved
+// is refused, and the others are still served. Names are stored in the clear.
+// Putting back an older copy of the whole file is not detected.
+package localvault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/keyward/keyward/broker"
+)
+
+const (
+	defaultRetention = 90 // days
+	minRetention     = 7  // days
+	lockTimeout      = time.Second
+)
+
+// Config says where a vault lies and how it keeps what is deleted.
+type Config struct {
+	// Path is the vault's file, made with mode 0600 where absent. Its folder
+	// must exist.
+	Path string
+	// KeyFile holds the master key, made with mode 0600 together with the vault.
+	// Who has both files has the secrets; without this one they are lost.
+	KeyFile string
+	// RetentionDays is how long a deleted secret can be recovered: 7 to 90, or 0
+	// for 90.
+	RetentionDays int32
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+// Vault is an open vault. All methods may be called concurrently.
+type Vault struct {
+	db        *bbolt.DB
+	seal      sealer // under the master key
+	retention int32
+	log       *slog.Logger
+	// failed is set once a commit failed: what is on the disk is then unknown
+	// until the file is read anew.
+	failed atomic.Bool
+}
+
+// Open opens the vault, and makes it where there is none. One process at a
+// time has a vault open: Open waits a second for another, then fails.
+func Open(c Config) (*Vault, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.RetentionDays == 0 {
+		c.RetentionDays = defaultRetention
+	}
+	if c.RetentionDays < minRetention || c.RetentionDays > defaultRetention {
+		return nil, fmt.Errorf("local vault: %d days of retention; choose %d to %d", c.RetentionDays, minRetention, defaultRetention)
+	}
+	if c.Path == "" || c.KeyFile == "" {
+		return nil, errors.New("local vault: both the vault's file and its key file must be named")
+	}
+	if err := checkPrivate(c.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("local vault: %w", err)
+	}
+	var db *bbolt.DB
+	err := guard(func() (err error) {
+		db, err = bbolt.Open(c.Path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+		return err
+	})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("local vault: %s is in use by another process; stop that one, or use another folder", c.Path)
+	case err != nil:
+		return nil, fmt.Errorf("local vault: %s cannot be opened: %w", c.Path, err)
+	}
+	v := &Vault{db: db, retention: c.RetentionDays, log: c.Logger}
+	if err := guard(func() error { return v.begin(c) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("local vault: %w", err), db.Close())
+	}
+	return v, nil
+}
+
+// Close closes the vault once running calls have ended. Later calls fail.
+func (v *Vault) Close() error { return v.db.Close() }
+
+// Secrets returns the vault's secrets. The store ends with the vault.
+func (v *Vault) Secrets() broker.SecretStore { return secrets{v} }
+
+// begin makes or checks the vault's header. The file is locked by now, so no
+// other process is making the same vault.
+func (v *Vault) begin(c Config) error {
+	var header []byte
+	err := v.db.View(func(tx *bbolt.Tx) error {
+		header = readHeader(tx)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	key, err := readMasterKey(c.KeyFile)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && header == nil:
+		// The key is on the disk before anything is sealed with it.
+		if key, err = makeMasterKey(c.KeyFile); err != nil {
+			return err
+		}
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("the master key %s is missing, and %s cannot be read without it; "+
+			"restore the key from a backup, or move the vault away to begin an empty one", c.KeyFile, c.Path)
+	case err != nil:
+		return err
+	}
+	defer clear(key)
+	v.seal = newSealer(key, nil)
+
+	if header == nil {
+		header = v.newHeader()
+		if err := v.db.Update(func(tx *bbolt.Tx) error { return writeHeader(tx, header) }); err != nil {
+			return fmt.Errorf("%s cannot be written: %w", c.Path, err)
+		}
+		if err := syncFolder(filepath.Dir(c.Path)); err != nil {
+			return err
+		}
+	}
+	id, err := v.openHeader(header)
+	if err != nil {
+		return fmt.Errorf("the master key %s does not open %s; use the key that was made with this vault", c.KeyFile, c.Path)
+	}
+	v.seal = newSealer(key, id)
+	return v.db.Update(v.purgeExpired)
+}
+
+// view runs fn in a transaction that reads.
+func (v *Vault) view(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	if err := v.ready(ctx); err != nil {
+		return err
+	}
+	return v.asError(ctx, guard(func() error { return v.db.View(fn) }))
+}
+
+// update runs fn in a transaction that writes, one at a time. Once it returned
+// nil, the change is on the disk.
+func (v *Vault) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	if err := v.ready(ctx); err != nil {
+		return err
+	}
+	committing := false
+	err := guard(func() error {
+		return v.db.Update(func(tx *bbolt.Tx) error {
+			// The wait for other writers may have outlasted the caller.
+			err := v.ready(ctx)
+			if err == nil {
+				err = fn(tx)
+			}
+			committing = err == nil
+			return err
+		})
+	})
+	// A full disk leaves the file as it was. After any other failed commit the
+	// file may hold the change or not, and a later sync that succeeds would say
+	// nothing about the earlier one.
+	if err != nil && committing && !errors.Is(err, syscall.ENOSPC) {
+		v.failed.Store(true)
+		v.log.ErrorContext(ctx, "the local vault could not write to its file and stops; see to the disk, then start again", "error", err)
+	}
+	return v.asError(ctx, err)
+}
+
+// guard makes an error of what bbolt does when a page of the file is damaged: it
+// follows the page's offsets, panics, and may leave the mapped file, which would
+// end the process. The panic's text is left out: it could quote what the page
+// holds.
+func guard(run func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a page of the vault's file is damaged; restore the file from a backup (panic: %T)\n%s", p, debug.Stack())
+		}
+	}()
+	return run()
+}
+
+func (v *Vault) ready(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return broker.AsError(err)
+	}
+	if v.failed.Load() {
+		return &broker.Error{Code: broker.CodeVaultUnavailable, Err: errors.New("an earlier write to the vault's file failed")}
+	}
+	return nil
+}
+
+// asError gives a code to what is no *broker.Error yet: the file's errors.
+func (v *Vault) asError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*broker.Error](err); ok {
+		return e
+	}
+	v.log.ErrorContext(ctx, "the local vault's file cannot be used", "error", err)
+	return &broker.Error{Code: broker.CodeVaultUnavailable, Err: err}
+}
+
+// recoveryLevel is Key Vault's name for what the retention allows.
+func (v *Vault) recoveryLevel() string {
+	if v.retention < defaultRetention {
+		return "CustomizedRecoverable+Purgeable"
+	}
+	return "Recoverable+Purgeable"
+}
