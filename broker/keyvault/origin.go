@@ -1,0 +1,61 @@
+package keyvault
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+)
+
+const publicScope = "https://vault.azure.net/.default"
+
+// scopes are what tokens are asked for, by the end of a vault's host name.
+var scopes = map[string]string{
+	".vault.azure.net":              publicScope,
+	".managedhsm.azure.net":         "https://managedhsm.azure.net/.default",
+	".vault.azure.cn":               "https://vault.azure.cn/.default",
+	".managedhsm.azure.cn":          "https://managedhsm.azure.cn/.default",
+	".vault.usgovcloudapi.net":      "https://vault.usgovcloudapi.net/.default",
+	".managedhsm.usgovcloudapi.net": "https://managedhsm.usgovcloudapi.net/.default",
+}
+
+// scopeFor returns the scope for a vault at the host.
+func scopeFor(host string) string {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for suffix, scope := range scopes {
+		if strings.HasSuffix(host, suffix) {
+			return scope
+		}
+	}
+	return publicScope
+}
+
+// parseOrigin returns the scheme, host and port of a vault's URL, and refuses
+// whatever has more, or would send a token in the clear. Errors do not quote
+// the URL, which may hold a password.
+func parseOrigin(s string) (url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return url.URL{}, errors.New(`keyvault: the vault's URL is missing; it looks like "https://name.vault.azure.net"`)
+	case err != nil:
+		return url.URL{}, errors.New(`keyvault: the vault's URL cannot be read; it looks like "https://name.vault.azure.net"`)
+	case u.Scheme != "https":
+		return url.URL{}, errors.New(`keyvault: the vault's URL must begin with "https://": tokens and values go over TLS only`)
+	case u.Hostname() == "":
+		return url.URL{}, errors.New(`keyvault: the vault's URL names no host; it looks like "https://name.vault.azure.net"`)
+	case u.User != nil:
+		return url.URL{}, errors.New("keyvault: the vault's URL must hold no user or password; configure a credential instead")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return url.URL{}, errors.New(`keyvault: the vault's URL must end after the host, or its port: "https://name.vault.azure.net"`)
+	}
+	return url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
+}
+
+// hostPort returns host and port, the scheme's own if u has none.
+func hostPort(u url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	return strings.ToLower(u.Hostname()) + ":" + port
+}

@@ -1,0 +1,126 @@
+package vaulthttp
+
+import (
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/keyvault"
+)
+
+// refusal is an error in Key Vault's terms. {name} in a message stands for the
+// secret's.
+type refusal struct {
+	status  int
+	code    string
+	inner   string
+	message string
+	// cause is for the log.
+	cause error
+}
+
+// Error implements error.
+func (e *refusal) Error() string { return e.code + ": " + e.message }
+
+func badParameter(message string) error {
+	return &refusal{status: http.StatusBadRequest, code: keyvault.ErrorBadParameter, message: message}
+}
+
+// refusals is how Key Vault says what a store's code means. What is not here is
+// the vault's own fault.
+var refusals = map[broker.Code]refusal{
+	broker.CodeBadName:      {status: http.StatusBadRequest, code: keyvault.ErrorBadParameter},
+	broker.CodeBadField:     {status: http.StatusBadRequest, code: keyvault.ErrorBadParameter},
+	broker.CodeBadPageToken: {status: http.StatusBadRequest, code: keyvault.ErrorBadParameter, message: "Invalid $skiptoken."},
+	broker.CodeValueTooLarge: {
+		status: http.StatusBadRequest, code: keyvault.ErrorBadParameter,
+		message: "The secret value is longer than 25600 bytes.",
+	},
+	broker.CodePolicyDenied: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerForbiddenByRbac,
+		message: "Caller is not authorized to perform action on resource.",
+	},
+	broker.CodeSecretDisabled: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerSecretDisabled,
+		message: "Operation get is not allowed on a disabled secret.",
+	},
+	broker.CodeSecretNotFound: {
+		status: http.StatusNotFound, code: keyvault.ErrorSecretNotFound,
+		message: "A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret " +
+			"you may be able to recover it using the correct recovery command. " +
+			"For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
+	},
+	broker.CodeSecretSoftDeleted: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerDeleted,
+		message: "Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; " +
+			"in this state, the secret can only be recovered or purged.",
+	},
+	broker.CodeSecretInTransition: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
+		message: "Secret is currently being deleted.",
+	},
+	broker.CodeVaultThrottled: {
+		status: http.StatusTooManyRequests, code: keyvault.ErrorThrottled,
+		message: "Request was not processed because too many requests were received.",
+	},
+	broker.CodeVaultUnavailable:    {status: http.StatusServiceUnavailable, code: "ServiceUnavailable", message: "The service is unavailable."},
+	broker.CodeVaultAuthentication: {status: http.StatusServiceUnavailable, code: "ServiceUnavailable", message: "The service is unavailable."},
+	broker.CodeAuditUnavailable:    {status: http.StatusServiceUnavailable, code: "ServiceUnavailable", message: "The service is unavailable."},
+	broker.CodeDeadlineExceeded:    {status: http.StatusGatewayTimeout, code: "Timeout", message: "The operation did not end in time."},
+	broker.CodeNotSupported:        {status: http.StatusNotImplemented, code: "NotSupported", message: "The operation is not supported."},
+}
+
+// refuse answers with err. The client is told the kind of error; the log gets
+// its cause.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := errors.AsType[*refusal](err)
+	if !ok {
+		be := broker.AsError(err)
+		if be.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(be.RetryAfter.Seconds()))))
+		}
+		e = h.translate(r, be)
+	}
+	if e.status == http.StatusUnauthorized {
+		w.Header().Set("Www-Authenticate", h.challenge)
+	}
+	if e.cause != nil {
+		level := slog.LevelInfo
+		if e.status >= http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+		h.Logger.Log(r.Context(), level, "a request to the vault was refused",
+			"vault", h.Vault.VaultAlias(), "status", e.status, "request", w.Header().Get("X-Ms-Request-Id"), "error", e.cause)
+	}
+	body := keyvault.ErrorBody{Code: e.code, Message: e.message}
+	if e.inner != "" {
+		body.Inner = &keyvault.InnerError{Code: e.inner}
+	}
+	write(w, e.status, keyvault.ErrorReply{Error: body})
+}
+
+// translate returns a store's error in Key Vault's terms.
+func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
+	e, ok := refusals[err.Code]
+	if !ok {
+		e = refusal{status: http.StatusInternalServerError, code: "InternalServerError", message: "An internal error occurred."}
+	}
+	if e.message == "" {
+		e.message = err.Message
+	}
+	e.message = strings.ReplaceAll(e.message, "{name}", shorten(secretPart(r)))
+	if e.status >= http.StatusInternalServerError {
+		e.cause = err
+	}
+	return &e
+}
+
+// secretPart returns what a request's path says after "/secrets/".
+func secretPart(r *http.Request) string {
+	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/secrets"), "/")
+	return strings.TrimSuffix(name, "/versions")
+}

@@ -1,0 +1,180 @@
+// Package vaulthttp serves the REST contract of Azure Key Vault's data plane
+// over any broker.SecretStore, so that Key Vault's own clients can use it.
+//
+// Ids and links echo the authority that the client asked, as Key Vault's do. The
+// handler matches raw paths and must be served as it is: http.ServeMux in front
+// would redirect some of them.
+package vaulthttp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/keyvault"
+)
+
+const (
+	maxBodyLen  = 256 << 10
+	maxTokenLen = 16 << 10
+	maxEchoLen  = 128
+)
+
+// apiVersions are those whose contract for secrets the handler keeps. The last
+// one is the newest.
+var apiVersions = []string{"7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"}
+
+// TokenVerifier judges bearer tokens: signature, audience, expiry. An error
+// refuses the token; its text is logged, not told. Verify may be called
+// concurrently.
+type TokenVerifier interface {
+	Verify(ctx context.Context, token string) error
+}
+
+// Config is what a handler serves, and whom.
+type Config struct {
+	// Vault is the name that the store knows its secrets under.
+	Vault broker.Name
+	// Secrets is required.
+	Secrets broker.SecretStore
+	// Tokens judges every request's token. Without it every request is refused.
+	Tokens TokenVerifier
+	// Authority is the URL of the token service with the tenant as its path, and
+	// Resource the audience of tokens: a client without a token is told both.
+	Authority string
+	Resource  string
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+type handler struct {
+	Config
+	challenge string
+}
+
+// New returns a handler. It may serve concurrently.
+func New(c Config) http.Handler {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &handler{
+		Config:    c,
+		challenge: fmt.Sprintf("Bearer authorization=%q, resource=%q", c.Authority, c.Resource),
+	}
+}
+
+// request is one request that was let in.
+type request struct {
+	*http.Request
+	query      url.Values
+	apiVersion string
+	route      route
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-cache")
+	header.Set("Strict-Transport-Security", "max-age=31536000;includeSubDomains")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Ms-Keyvault-Region", "local")
+	header.Set("X-Ms-Keyvault-Service-Version", "1.9.0.0")
+	header.Set("X-Ms-Request-Id", newRequestID())
+	if id := r.Header.Get("X-Ms-Client-Request-Id"); id != "" && len(id) <= maxEchoLen {
+		header.Set("X-Ms-Client-Request-Id", id)
+	}
+	v, err := h.serve(r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	write(w, http.StatusOK, v)
+}
+
+// serve performs a request and returns the body of the reply.
+//
+// The token comes first, before the body is read: a client's first request has
+// neither, and asks for the challenge.
+func (h *handler) serve(r *http.Request) (any, error) {
+	if err := h.authenticate(r); err != nil {
+		return nil, err
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badParameter("The query string is malformed.")
+	}
+	version := query.Get("api-version")
+	if version == "" {
+		return nil, badParameter(`The "api-version" query parameter is required.`)
+	}
+	if !slices.Contains(apiVersions, version) {
+		return nil, badParameter(fmt.Sprintf("The specified version (%s) is not recognized. Consider using the latest supported version (%s).",
+			shorten(version), apiVersions[len(apiVersions)-1]))
+	}
+	rt, err := h.match(r)
+	if err != nil {
+		return nil, err
+	}
+	return rt.act(h, r.Context(), request{Request: r, query: query, apiVersion: version, route: rt})
+}
+
+func (h *handler) authenticate(r *http.Request) error {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return &refusal{
+			status: http.StatusUnauthorized, code: keyvault.ErrorUnauthorized,
+			message: "AKV10000: Request is missing a Bearer or PoP token.",
+		}
+	}
+	err := errors.New("no token verifier is configured, or the token is too long")
+	if h.Tokens != nil && len(token) <= maxTokenLen {
+		err = h.Tokens.Verify(r.Context(), token)
+	}
+	if err != nil {
+		return &refusal{
+			status: http.StatusUnauthorized, code: keyvault.ErrorUnauthorized,
+			message: "Error validating token.", cause: err,
+		}
+	}
+	return nil
+}
+
+// origin is where ids and links lead: the authority that the client asked.
+func (r request) origin() string { return "https://" + r.Host }
+
+func write(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		// Nothing here fails to encode; were it so, an empty 500 tells no value.
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client went away
+}
+
+func newRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// shorten bounds what an error repeats of a request.
+func shorten(s string) string {
+	if len(s) > maxEchoLen {
+		s = s[:maxEchoLen] + "..."
+	}
+	return strings.ToValidUTF8(s, "?")
+}
