@@ -1,0 +1,197 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/keyward/keyward/broker"
+)
+
+// errorDomain is ErrorInfo.domain of every error.
+const errorDomain = "keyward"
+
+// codeUnknownRoute is the wire's own: no route, or none with that HTTP method.
+const codeUnknownRoute broker.Code = "UNKNOWN_ROUTE"
+
+// answer is what a client is told of a code, and how loudly the log is.
+type answer struct {
+	grpc  codes.Code
+	words string
+	// retry is the RetryInfo where the error brings none of its own. 0: a retry
+	// does not help, or may do a change twice.
+	retry time.Duration
+	level slog.Level
+}
+
+// answers is the one table of errors.
+var answers = map[broker.Code]answer{
+	broker.CodeNoCredentials: {
+		grpc: codes.Unauthenticated, level: slog.LevelDebug,
+		words: "no credentials; send a bearer token, or connect with a client certificate",
+	},
+	broker.CodeBadCredentials: {
+		grpc: codes.Unauthenticated, level: slog.LevelDebug,
+		words: "the credentials are not valid here; get new ones",
+	},
+	broker.CodePolicyDenied: {
+		grpc: codes.PermissionDenied, level: slog.LevelDebug,
+		words: "the policy does not permit this, or there is no such thing; ask for a grant from who keeps the policy",
+	},
+	broker.CodeBadName: {
+		grpc: codes.InvalidArgument, level: slog.LevelDebug,
+		words: "the name is malformed; a secret is vaults/{vault}/secrets/{secret}",
+	},
+	broker.CodeBadField: {
+		grpc: codes.InvalidArgument, level: slog.LevelDebug,
+		words: "a field of the request is not valid; correct it",
+	},
+	broker.CodeBadPageToken: {
+		grpc: codes.InvalidArgument, level: slog.LevelDebug,
+		words: "the page token is not valid for this caller and list; begin again without one",
+	},
+	broker.CodeValueTooLarge: {
+		grpc: codes.InvalidArgument, level: slog.LevelDebug,
+		words: "the value is too large; it is at most 25600 bytes",
+	},
+	broker.CodeSecretNotFound: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "there is no such secret or version; set it first, or list the vault",
+	},
+	broker.CodeVaultNotFound: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "no vault of this name is configured",
+	},
+	codeUnknownRoute: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "no such route; secrets are at /v1/vaults/{vault}/secrets/{secret}",
+	},
+	broker.CodeSecretDisabled: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "the secret is disabled; enable it, or set a new version",
+	},
+	broker.CodeSecretSoftDeleted: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "a deleted secret holds this name; recover it or purge it first",
+	},
+	broker.CodeSecretInTransition: {
+		grpc: codes.Aborted, level: slog.LevelDebug, retry: time.Second,
+		words: "the secret is being deleted or recovered; try again in a moment",
+	},
+	broker.CodeVaultThrottled: {
+		grpc: codes.Unavailable, level: slog.LevelWarn, retry: time.Second,
+		words: "the vault asks for fewer calls; try again later",
+	},
+	broker.CodeVaultUnavailable: {
+		grpc: codes.Unavailable, level: slog.LevelWarn, retry: time.Second,
+		words: "the vault does not answer as it should; try again later",
+	},
+	broker.CodeVaultAuthentication: {
+		grpc: codes.Unavailable, level: slog.LevelWarn, retry: time.Second,
+		words: "the broker is not let into the vault; try again later, or tell who runs the broker",
+	},
+	broker.CodeAuditUnavailable: {
+		grpc: codes.Unavailable, level: slog.LevelError,
+		words: "the audit log cannot be written, so nothing was disclosed or changed; tell who runs the broker",
+	},
+	broker.CodeNotSupported: {
+		grpc: codes.Unimplemented, level: slog.LevelDebug,
+		words: "this vault does not offer that",
+	},
+	broker.CodeDeadlineExceeded: {
+		grpc: codes.DeadlineExceeded, level: slog.LevelDebug,
+		words: "the time for the call is over; a change may have happened",
+	},
+	broker.CodeCanceled: {
+		grpc: codes.Canceled, level: slog.LevelDebug,
+		words: "the call was cancelled; a change may have happened",
+	},
+	broker.CodeInternal: {
+		grpc: codes.Internal, level: slog.LevelError,
+		words: "internal error; tell who runs the broker the time of the call",
+	},
+}
+
+// statusOf returns what a client is told of err: the code, the words, the
+// reason, and nothing of the cause.
+func statusOf(err error) *status.Status {
+	e := broker.AsError(err)
+	a, ok := answers[e.Code]
+	if !ok {
+		e, a = &broker.Error{Code: broker.CodeInternal}, answers[broker.CodeInternal]
+	}
+	words, details := a.words, []protoadapt.MessageV1{
+		&errdetails.ErrorInfo{Domain: errorDomain, Reason: string(e.Code)},
+	}
+	switch {
+	case e.Code == broker.CodePolicyDenied, e.Code == broker.CodeInternal:
+		// The same for all: neither what was denied nor what broke can be told
+		// apart.
+	case e.Message != "":
+		words = e.Message
+	}
+	if a.grpc == codes.InvalidArgument {
+		details = append(details, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+			{Field: e.Field, Description: words, Reason: string(e.Code)},
+		}})
+	}
+	if wait := cmp.Or(e.RetryAfter, a.retry); wait > 0 && e.Code != broker.CodePolicyDenied {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+	}
+	s := status.New(a.grpc, words)
+	if with, err := s.WithDetails(details...); err == nil {
+		s = with
+	}
+	return s
+}
+
+// refuse returns the status for err and logs its cause.
+func (s *Server) refuse(ctx context.Context, err error) *status.Status {
+	e, st := broker.AsError(err), statusOf(err)
+	level := slog.LevelError
+	if a, ok := answers[e.Code]; ok {
+		level = a.level
+	}
+	if s.log.Enabled(ctx, level) {
+		attrs := []slog.Attr{slog.String("reason", string(e.Code)), slog.String("code", codeName(st.Code()))}
+		if c := callIn(ctx); c != nil {
+			attrs = append(attrs, slog.String("method", c.method), slog.String("transport", c.caller.Transport),
+				slog.String("principal", c.caller.ID), slog.String("request", c.caller.RequestID))
+		}
+		attrs = append(attrs, slog.Any("error", err))
+		s.log.LogAttrs(ctx, level, "a call was refused", attrs...)
+	}
+	return st
+}
+
+// retryAfter returns the Retry-After header for st, in whole seconds, or "".
+func retryAfter(st *status.Status) string {
+	for _, d := range st.Details() {
+		if r, ok := d.(*errdetails.RetryInfo); ok {
+			return strconv.Itoa(int(math.Ceil(r.GetRetryDelay().AsDuration().Seconds())))
+		}
+	}
+	return ""
+}
+
+// unknownRoute returns the status of a path that is no route, or of one that
+// has other methods.
+func unknownRoute(httpStatus int) *status.Status {
+	st := statusOf(&broker.Error{Code: codeUnknownRoute})
+	if httpStatus != http.StatusMethodNotAllowed {
+		return st
+	}
+	p := st.Proto()
+	p.Code, p.Message = int32(codes.Unimplemented), "this route has no such method; the Allow header lists those it has"
+	return status.FromProto(p)
+}

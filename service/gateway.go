@@ -1,0 +1,207 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+	"github.com/keyward/keyward/service/authn"
+)
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = maxValueRequest
+
+// gateway is REST over the same service methods, in this process. It is the
+// outermost handler, and matches the path as it was sent: nothing is cleaned,
+// redirected or unescaped before it.
+//
+// A path that is no route is answered without asking who calls, since the
+// routes are no secret; every route asks before its handler runs.
+type gateway struct {
+	*Server
+
+	routes routes
+	mux    *runtime.ServeMux
+}
+
+func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, error) {
+	g := &gateway{Server: s}
+	var err error
+	if g.routes, err = newRoutes(keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService")); err != nil {
+		return nil, err
+	}
+	none := func(string) (string, bool) { return "", false }
+	g.mux = runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, newJSONForm()),
+		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptReserved),
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithDisableHTTPMethodOverride(),
+		runtime.WithIncomingHeaderMatcher(none),
+		runtime.WithOutgoingHeaderMatcher(none),
+		runtime.WithOutgoingTrailerMatcher(none),
+		runtime.WithErrorHandler(g.refuseCall),
+		runtime.WithRoutingErrorHandler(g.refuseRoute),
+		runtime.WithMiddlewares(g.enter),
+	)
+	if err := keywardv1.RegisterSecretServiceHandlerServer(context.Background(), g.mux, secrets); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// credentialsKey is where enter finds what ServeHTTP took from the headers.
+type credentialsKey struct{}
+
+// ServeHTTP implements http.Handler.
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	c := &call{
+		method: noMethod,
+		caller: broker.Caller{
+			Transport: broker.TransportREST,
+			RequestID: requestID(r.Header.Values("X-Request-Id")),
+			Peer:      peerAddr(r.RemoteAddr),
+		},
+	}
+	ctx := g.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	// The span's name grows to the route's template once that is known, and
+	// never holds the path.
+	method := knownMethod(r.Method)
+	ctx, span := g.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(attribute.String("http.request.method", method)))
+	ctx = withCall(ctx, c)
+	ctx = context.WithValue(ctx, credentialsKey{}, authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS})
+	defer func() {
+		if p := recover(); p != nil {
+			g.write(ctx, w, g.refuse(ctx, recovered(p)), 0)
+		}
+		span.SetAttributes(attribute.String("rpc.response.status_code", codeName(c.code)))
+		if c.code == codes.Internal || c.code == codes.Unavailable {
+			span.SetStatus(otelcodes.Error, codeName(c.code))
+		}
+		g.metrics.observe(ctx, c, began)
+		span.End()
+	}()
+
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+
+	// All that is wanted of the headers has been taken. The gateway's own use of
+	// them (metadata, method override, timeouts, forms, trailers) has nothing
+	// left to read.
+	r = r.WithContext(ctx)
+	r.Header = http.Header{}
+	r.Trailer = nil
+	r.Body = &requestBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxBody)}
+	g.mux.ServeHTTP(w, r)
+}
+
+// enter is what a call passes between its route and its handler.
+func (g *gateway) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		ctx, cancel := withDeadline(r.Context())
+		defer cancel()
+		r = r.WithContext(ctx)
+		if err := g.admit(r); err != nil {
+			g.refuseCall(ctx, g.mux, nil, w, r, err)
+			return
+		}
+		next(w, r, params)
+	}
+}
+
+func (g *gateway) admit(r *http.Request) error {
+	ctx := r.Context()
+	pattern, _ := runtime.HTTPPattern(ctx)
+	rt, ok := g.routes.of(r.Method, pattern.String())
+	if !ok {
+		return &broker.Error{Code: broker.CodeInternal, Err: errors.New("service: a route that no annotation has")}
+	}
+	callIn(ctx).method = rt.rpc
+	span := trace.SpanFromContext(ctx)
+	span.SetName(rt.httpMethod + " " + rt.template)
+	span.SetAttributes(attribute.String("http.route", rt.template), attribute.String("rpc.method", rt.rpc[1:]))
+
+	creds, _ := ctx.Value(credentialsKey{}).(authn.Credentials)
+	if err := g.authenticate(ctx, creds); err != nil {
+		return err
+	}
+	// An escaped slash would become one in the name, and so a second spelling of
+	// another.
+	if strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
+		return &broker.Error{Code: broker.CodeBadName, Field: "name"}
+	}
+	return rt.checkQuery(r.URL.RawQuery)
+}
+
+// refuseCall answers a call that reached its route. What is not the broker's or
+// ours is the gateway's own complaint of the request; its words may quote it.
+func (g *gateway) refuseCall(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+	if b, ok := r.Body.(*requestBody); ok && b.err != nil {
+		err = b.err
+	}
+	if _, ours := errors.AsType[*broker.Error](err); !ours {
+		if _, malformed := errors.AsType[*runtime.HTTPStatusError](err); malformed {
+			err = &broker.Error{Code: broker.CodeBadName, Field: "name"}
+		} else if status.Code(err) == codes.InvalidArgument {
+			err = &broker.Error{Code: broker.CodeBadField, Message: "a query parameter is malformed, of a wrong type or given twice"}
+		}
+	}
+	g.write(ctx, w, g.refuse(ctx, err), 0)
+}
+
+// refuseRoute answers what matches no route, or one with other methods.
+func (g *gateway) refuseRoute(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, httpStatus int) {
+	if httpStatus == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", strings.Join(g.routes.allowed(r.URL.EscapedPath()), ", "))
+	} else {
+		httpStatus = http.StatusNotFound
+	}
+	g.write(ctx, w, unknownRoute(httpStatus), httpStatus)
+}
+
+// write answers with st as JSON. httpStatus 0 means that of st's code.
+func (g *gateway) write(ctx context.Context, w http.ResponseWriter, st *status.Status, httpStatus int) {
+	callIn(ctx).code = st.Code()
+	if httpStatus == 0 {
+		httpStatus = runtime.HTTPStatusFromCode(st.Code())
+	}
+	body, err := protojson.Marshal(st.Proto())
+	if err != nil {
+		g.log.ErrorContext(ctx, "an error could not be written", "error", err)
+		httpStatus, body = http.StatusInternalServerError, []byte(`{"code":13,"message":"internal error"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if st.Code() == codes.Unauthenticated {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if after := retryAfter(st); after != "" {
+		h.Set("Retry-After", after)
+	}
+	w.WriteHeader(httpStatus)
+	_, _ = w.Write(body) //nolint:gosec // JSON, sent as such with nosniff; and the client may have gone
+}
+
+// knownMethod returns an HTTP method fit for a span's name.
+func knownMethod(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	}
+	return "HTTP"
+}

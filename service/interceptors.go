@@ -1,0 +1,163 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+	"github.com/keyward/keyward/service/authn"
+)
+
+const (
+	// maxRequest bounds a request message, in bytes. maxValueRequest bounds one
+	// that carries a value: a legal one may grow sixfold in JSON escapes, and
+	// both transports take the same.
+	maxRequest      = 64 << 10
+	maxValueRequest = 256 << 10
+	// maxMessage is what is read off the wire at all.
+	maxMessage = 1 << 20
+)
+
+// open reports whether a method is served without credentials: health, and
+// reflection where it is registered.
+func open(fullMethod string) bool {
+	return strings.HasPrefix(fullMethod, "/"+grpc_health_v1.Health_ServiceDesc.ServiceName+"/") ||
+		strings.HasPrefix(fullMethod, "/grpc.reflection.")
+}
+
+// answerUnary is outermost: it counts the call and turns its error into a
+// status.
+func (s *Server) answerUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	err = s.answer(ctx, info.FullMethod, func(ctx context.Context) error {
+		resp, err = next(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (s *Server) answerStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return s.answer(stream.Context(), info.FullMethod, func(ctx context.Context) error {
+		// A stream, such as a watch of our health, would hold up the drain.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.draining, cancel)()
+		return next(srv, callStream{stream, ctx})
+	})
+}
+
+// callStream is a stream whose context has the call.
+type callStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // a ServerStream carries its context
+}
+
+func (s callStream) Context() context.Context { return s.ctx }
+
+func (s *Server) answer(ctx context.Context, method string, next func(context.Context) error) error {
+	began := time.Now()
+	c := &call{method: method, caller: grpcCaller(ctx)}
+	ctx = withCall(ctx, c)
+	err := next(ctx)
+	// The open services are grpc-go's own, and make their statuses themselves.
+	if _, ours := errors.AsType[*broker.Error](err); err != nil && (ours || !open(method)) {
+		err = s.refuse(ctx, err).Err()
+	}
+	c.code = status.Code(err)
+	s.metrics.observe(ctx, c, began)
+	return err
+}
+
+func recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			resp, err = nil, recovered(p)
+		}
+	}()
+	return next(ctx, req)
+}
+
+func recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = recovered(p)
+		}
+	}()
+	return next(srv, stream)
+}
+
+func deadlineUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	return next(ctx, req)
+}
+
+func (s *Server) authenticateUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if !open(info.FullMethod) {
+		if err := s.authenticate(ctx, credentialsOf(ctx)); err != nil {
+			return nil, err
+		}
+	}
+	return next(ctx, req)
+}
+
+func (s *Server) authenticateStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if !open(info.FullMethod) {
+		if err := s.authenticate(stream.Context(), credentialsOf(stream.Context())); err != nil {
+			return err
+		}
+	}
+	return next(srv, stream)
+}
+
+// boundUnary refuses a request that is larger than its method can need. It is
+// under authentication, so that a stranger's request is not weighed.
+func boundUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	m, ok := req.(proto.Message)
+	if !ok {
+		return next(ctx, req)
+	}
+	size := proto.Size(m)
+	if info.FullMethod == keywardv1.SecretService_SetSecret_FullMethodName {
+		if size > maxValueRequest {
+			return nil, &broker.Error{Code: broker.CodeValueTooLarge, Field: "value"}
+		}
+	} else if size > maxRequest {
+		return nil, &broker.Error{Code: broker.CodeBadField, Message: "the request is larger than 64 KiB"}
+	}
+	return next(ctx, req)
+}
+
+func credentialsOf(ctx context.Context) authn.Credentials {
+	c := authn.Credentials{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}
+	if p, ok := peer.FromContext(ctx); ok {
+		if t, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+			c.TLS = &t.State
+		}
+	}
+	return c
+}
+
+func grpcCaller(ctx context.Context) broker.Caller {
+	c := broker.Caller{
+		Transport: broker.TransportGRPC,
+		RequestID: requestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
+	}
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		c.Peer = peerAddr(p.Addr.String())
+	}
+	return c
+}

@@ -1,0 +1,93 @@
+package service
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+
+	"github.com/keyward/keyward/broker"
+)
+
+const (
+	minPageTokenKeyLen = 32 // bytes
+	// pageTokenV1 is the first byte of a token. A later form takes another.
+	pageTokenV1 = 1
+	// maxPageTokenLen bounds a token, in characters. A vault's continuation is a
+	// URL's part of a few hundred.
+	maxPageTokenLen = 8 << 10
+)
+
+// pageOf is the list that a page token belongs to: it opens for the same
+// principal, method and parent only.
+type pageOf struct{ principal, method, parent string }
+
+// bound returns p as additional data, each part behind its length, so that no
+// two lists look alike.
+func (p pageOf) bound() []byte {
+	var b []byte
+	for _, s := range []string{p.principal, p.method, p.parent} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // bounded by the message's size
+		b = append(b, s...)
+	}
+	return b
+}
+
+// pageTokens seals the continuation of a list, which is the vault's own and not
+// for a client's eyes. Its methods may be called concurrently.
+type pageTokens struct{ aead cipher.AEAD }
+
+// newPageTokens derives the key from secret. Servers with the same secret take
+// each other's tokens. An empty secret makes one up.
+func newPageTokens(secret []byte) (pageTokens, error) {
+	switch {
+	case len(secret) == 0:
+		secret = make([]byte, minPageTokenKeyLen)
+		_, _ = rand.Read(secret) // never fails
+	case len(secret) < minPageTokenKeyLen:
+		return pageTokens{}, errors.New("service: a page token key is at least 32 random bytes")
+	}
+	key, err := hkdf.Key(sha256.New, secret, nil, "keyward page tokens 1", 32)
+	if err != nil {
+		return pageTokens{}, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return pageTokens{}, err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return pageTokens{aead}, err
+}
+
+// seal returns the token for the page of p that begins at next; "" stays "".
+func (t pageTokens) seal(p pageOf, next string) string {
+	if next == "" {
+		return ""
+	}
+	sealed := t.aead.Seal([]byte{pageTokenV1}, nil, []byte(next), p.bound()) //nolint:gosec // the AEAD makes its nonces itself
+	return base64.RawURLEncoding.EncodeToString(sealed)
+}
+
+// open returns what seal was given, or CodeBadPageToken.
+func (t pageTokens) open(p pageOf, token string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	bad := &broker.Error{Code: broker.CodeBadPageToken, Field: "page_token"}
+	if len(token) > maxPageTokenLen {
+		return "", bad
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(sealed) == 0 || sealed[0] != pageTokenV1 {
+		return "", bad
+	}
+	next, err := t.aead.Open(nil, nil, sealed[1:], p.bound())
+	if err != nil {
+		return "", bad
+	}
+	return string(next), nil
+}

@@ -1,0 +1,106 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+)
+
+// States of a Server, in their order.
+const (
+	stateNew int32 = iota
+	stateServing
+	stateDraining
+)
+
+// Serve serves gRPC and REST until ctx ends, and then drains: it is not ready
+// any more, takes no new connection, and lets the calls in flight end, for as
+// long as Config.DrainTimeout. It closes both listeners, and returns nil after
+// a drain or the error that ended it before. A Server serves once.
+func (s *Server) Serve(ctx context.Context, grpcListener, httpListener net.Listener) error {
+	if !s.state.CompareAndSwap(stateNew, stateServing) {
+		return errors.New("service: a Server serves once; make a new one")
+	}
+	errs := make(chan error, 2)
+	go func() {
+		err := s.grpc.Serve(grpcListener)
+		if errors.Is(err, grpc.ErrServerStopped) {
+			err = nil
+		}
+		errs <- err
+	}()
+	go func() {
+		err := s.http.ServeTLS(httpListener, "", "")
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		errs <- err
+	}()
+	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
+
+	var err error
+	running := 2
+	select {
+	case <-ctx.Done():
+	case err = <-errs:
+		running--
+	}
+	s.drain(context.WithoutCancel(ctx))
+	for range running {
+		err = cmp.Or(err, <-errs)
+	}
+	return err
+}
+
+func (s *Server) drain(ctx context.Context) {
+	s.state.Store(stateDraining)
+	s.health.Shutdown()
+	s.startDrain()
+	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout)
+	defer cancel()
+
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		done := make(chan struct{})
+		go func() { s.grpc.GracefulStop(); close(done) }()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			s.log.WarnContext(ctx, "gRPC calls were cut off at the end of the drain timeout")
+			s.grpc.Stop()
+			<-done
+		}
+	})
+	wg.Go(func() {
+		if err := s.http.Shutdown(ctx); err != nil {
+			s.log.WarnContext(ctx, "REST calls were cut off at the end of the drain timeout", "error", err)
+			_ = s.http.Close()
+		}
+	})
+	wg.Wait()
+}
+
+// Ready returns nil while the server takes new calls.
+func (s *Server) Ready() error {
+	switch s.state.Load() {
+	case stateServing:
+		return nil
+	case stateDraining:
+		return errors.New("draining")
+	}
+	return errors.New("not serving yet")
+}
+
+func (s *Server) setHealth(st grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	for _, service := range []string{"", keywardv1.SecretService_ServiceDesc.ServiceName} {
+		s.health.SetServingStatus(service, st)
+	}
+}

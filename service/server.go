@@ -1,0 +1,223 @@
+// Package service is the wire: keyward.v1 over gRPC and REST, with the identity
+// of each caller, the errors they are told, and the settings that keep one
+// caller from costing the others.
+//
+// A call takes the same way over both transports: recovery, telemetry, a
+// deadline, authentication, and then a method of the service, which validates,
+// asks the broker and converts. Authorization and its record are the broker's:
+// nothing here decides.
+package service
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+	"github.com/keyward/keyward/service/authn"
+)
+
+const scope = "github.com/keyward/keyward/service"
+
+const (
+	defaultDrainTimeout = 20 * time.Second
+	maxHeader           = 32 << 10 // bytes
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	// Broker and Authenticator are required.
+	Broker        *broker.Broker
+	Authenticator authn.Authenticator
+	// TLS gives the server's certificate, and in ClientCAs who may sign a
+	// client's; GetCertificate and GetConfigForClient are kept. New sets the
+	// rest: TLS 1.3 only, client certificates verified if given, no session
+	// tickets. Without ClientCAs no client certificate is asked for.
+	TLS *tls.Config
+	// PageTokenKey is at least 32 random bytes, the same in every replica. Empty
+	// means a key of this process: its page tokens end with it.
+	PageTokenKey []byte
+	// Reflection serves gRPC reflection, to callers without credentials too: it
+	// shows what the public proto files say, and no more.
+	Reflection bool
+	// DrainTimeout is how long calls in flight may go on after Serve's context
+	// ends. 0 means 20 s.
+	DrainTimeout time.Duration
+	// Logger, TracerProvider and MeterProvider may be nil.
+	Logger         *slog.Logger
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
+	// Propagator takes the trace of a caller. nil means W3C traceparent and
+	// tracestate; baggage is not taken.
+	Propagator propagation.TextMapPropagator
+}
+
+// Server serves keyward.v1 over gRPC and REST. Its methods may be called
+// concurrently.
+type Server struct {
+	broker        *broker.Broker
+	authenticator authn.Authenticator
+	log           *slog.Logger
+	tracer        trace.Tracer
+	propagator    propagation.TextMapPropagator
+	metrics       callMetrics
+
+	grpc         *grpc.Server
+	http         *http.Server
+	health       *health.Server
+	drainTimeout time.Duration
+	// methods are the registered ones: no other makes a span.
+	methods map[string]bool
+	state   atomic.Int32
+	// draining ends with the time for new calls, and with it the streams.
+	draining   context.Context //nolint:containedctx // the server's own life, no call's
+	startDrain context.CancelFunc
+}
+
+// New returns a Server that does not serve yet. It fails if c lacks a Broker,
+// an Authenticator or a certificate, or if its PageTokenKey is too short.
+func New(c Config) (*Server, error) {
+	if c.Broker == nil {
+		return nil, errors.New("service: no broker")
+	}
+	if c.Authenticator == nil {
+		return nil, errors.New("service: no authenticator")
+	}
+	if err := checkTLS(c.TLS); err != nil {
+		return nil, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.TracerProvider == nil {
+		c.TracerProvider = tracenoop.NewTracerProvider()
+	}
+	if c.MeterProvider == nil {
+		c.MeterProvider = metricnoop.NewMeterProvider()
+	}
+	if c.Propagator == nil {
+		c.Propagator = propagation.TraceContext{}
+	}
+	metrics, err := newCallMetrics(c.MeterProvider)
+	if err != nil {
+		return nil, fmt.Errorf("service: %w", err)
+	}
+	pages, err := newPageTokens(c.PageTokenKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		broker:        c.Broker,
+		authenticator: c.Authenticator,
+		log:           c.Logger,
+		tracer:        c.TracerProvider.Tracer(scope),
+		propagator:    c.Propagator,
+		metrics:       metrics,
+		health:        health.NewServer(),
+		drainTimeout:  cmp.Or(c.DrainTimeout, defaultDrainTimeout),
+		methods:       make(map[string]bool),
+	}
+	s.draining, s.startDrain = context.WithCancel(context.Background())
+	secrets := &secretService{broker: c.Broker, pages: pages}
+	s.grpc = s.newGRPC(c)
+	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	if c.Reflection {
+		reflection.Register(s.grpc)
+	}
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			s.methods["/"+service+"/"+m.Name] = true
+		}
+	}
+	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+
+	g, err := newGateway(s, secrets)
+	if err != nil {
+		return nil, fmt.Errorf("service: %w", err)
+	}
+	s.http = s.newHTTP(c, g)
+	return s, nil
+}
+
+// newGRPC returns the gRPC server. Its interceptors are listed here and nowhere
+// else; the gateway takes the same steps in ServeHTTP and enter.
+func (s *Server) newGRPC(c Config) *grpc.Server {
+	return grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(strict(c.TLS, "h2"))),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(
+			otelgrpc.WithTracerProvider(c.TracerProvider),
+			otelgrpc.WithPropagators(c.Propagator),
+			// keyward.calls counts; and the library would count by whatever
+			// method name a client makes up.
+			otelgrpc.WithMeterProvider(metricnoop.NewMeterProvider()),
+			otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool {
+				return s.methods[i.FullMethodName] && !open(i.FullMethodName)
+			}),
+		)),
+		grpc.ChainUnaryInterceptor(
+			s.answerUnary,
+			recoverUnary,
+			deadlineUnary,
+			s.authenticateUnary,
+			boundUnary,
+		),
+		grpc.ChainStreamInterceptor(
+			s.answerStream,
+			recoverStream,
+			s.authenticateStream,
+		),
+		grpc.MaxConcurrentStreams(100),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxHeaderListSize(maxHeader),
+		grpc.ConnectionTimeout(5*time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle:     5 * time.Minute,
+			MaxConnectionAge:      10 * time.Minute,
+			MaxConnectionAgeGrace: 30 * time.Second,
+			Time:                  time.Minute,
+			Timeout:               10 * time.Second,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second}),
+		grpc.WaitForHandlers(true),
+	)
+}
+
+func (s *Server) newHTTP(c Config, h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Handler:           h,
+		TLSConfig:         strict(c.TLS, "h2", "http/1.1"),
+		Protocols:         &protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, SendPingTimeout: time.Minute, PingTimeout: 10 * time.Second},
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+	}
+}
