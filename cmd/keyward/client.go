@@ -1,0 +1,165 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+)
+
+// outputJSON is the form of output for programs.
+const outputJSON = "json"
+
+// exitCodes ends the help of each client command.
+const exitCodes = `
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`
+
+// clientFlags are the flags of every client command.
+type clientFlags struct {
+	Context   string        `group:"Client" placeholder:"FILE" help:"The context file: where the broker is and who you are. Default: $$KEYWARD_CONTEXT, or .keyward/context.json, which keyward dev writes."`
+	TokenFile string        `group:"Client" placeholder:"FILE" help:"A file with a bearer token to call with, instead of the context's."`
+	Vault     string        `group:"Client" placeholder:"ALIAS" help:"The vault, instead of the context's."`
+	Output    string        `group:"Client" short:"o" enum:"table,json" default:"table" placeholder:"FORM" help:"table, for people, or json, for programs (${default})."`
+	Timeout   time.Duration `group:"Client" default:"10s" help:"How long to wait for each reply (${default})."`
+}
+
+// client is a connection to a broker.
+type client struct {
+	secrets keywardv1.SecretServiceClient
+	conn    *grpc.ClientConn
+	vault   string // of short names; may be empty
+	// chosen: vault was named by --vault, and a full name must not contradict it.
+	chosen bool
+}
+
+// dial reads the context and prepares a connection, which is made by the first
+// call. Each call has the deadline of --timeout, and an error that tells what to
+// do next.
+func (f clientFlags) dial(a *app) (*client, error) {
+	if f.Timeout <= 0 {
+		return nil, errors.New("--timeout: want more than 0s")
+	}
+	file := cmp.Or(f.Context, a.env("KEYWARD_CONTEXT"), defaultContext)
+	conf, err := readContext(file)
+	if err != nil {
+		return nil, err
+	}
+	conf.TokenFile = cmp.Or(f.TokenFile, conf.TokenFile)
+	tlsConf, err := conf.tls()
+	if err != nil {
+		return nil, err
+	}
+	token, err := conf.token()
+	if err != nil {
+		return nil, err
+	}
+	version, _ := buildVersion()
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(credentials.NewTLS(tlsConf)),
+		grpc.WithUserAgent("keyward/" + version),
+		grpc.WithUnaryInterceptor(explained(explainer{context: file, address: conf.GRPC, timeout: f.Timeout})),
+	}
+	if token.Len() > 0 {
+		options = append(options, grpc.WithPerRPCCredentials(bearer{token}))
+	}
+	conn, err := grpc.NewClient(conf.GRPC, options...)
+	if err != nil {
+		return nil, fmt.Errorf(`%s: "grpc": %w`, file, err)
+	}
+	return &client{
+		secrets: keywardv1.NewSecretServiceClient(conn),
+		conn:    conn,
+		vault:   cmp.Or(f.Vault, conf.Vault),
+		chosen:  f.Vault != "",
+	}, nil
+}
+
+func (c *client) close() { _ = c.conn.Close() }
+
+// explained gives each call its deadline and a request id, by which its audit
+// record can be found, and explains its error.
+func explained(e explainer) grpc.UnaryClientInterceptor {
+	return func(
+		ctx context.Context, method string, req, reply any,
+		conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
+		ctx, cancel := context.WithTimeout(ctx, e.timeout)
+		defer cancel()
+		id := rand.Text()
+		ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", id)
+		return e.explain(invoke(ctx, method, req, reply, conn, opts...), id)
+	}
+}
+
+// bearer sends a token with each call, over TLS only.
+type bearer struct{ token broker.Value }
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + b.token.Reveal()}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return true }
+
+// vaultName returns the vault's resource name.
+func (c *client) vaultName() (string, error) {
+	if c.vault == "" {
+		return "", advise("which vault?", "name one with --vault ALIAS")
+	}
+	n, err := broker.VaultName(c.vault)
+	if err != nil {
+		return "", badName(c.vault, err)
+	}
+	return n.String(), nil
+}
+
+// secretName returns the resource name that a command's NAME stands for: a
+// secret of the client's vault, or a full name with or without a version. A
+// vault or version given apart must not contradict it.
+func (c *client) secretName(name, version string) (string, error) {
+	var n broker.Name
+	var err error
+	switch {
+	case strings.Contains(name, "/"):
+		n, err = broker.ParseName(broker.KindSecrets, name)
+	case c.vault == "":
+		return "", advise(fmt.Sprintf("which vault is %q in?", name),
+			"name it with --vault ALIAS, or in full: vaults/ALIAS/secrets/"+name)
+	default:
+		if n, err = broker.VaultName(c.vault); err != nil {
+			return "", badName(c.vault, err)
+		}
+		n, err = n.Object(broker.KindSecrets, name)
+	}
+	if err != nil {
+		return "", badName(name, err)
+	}
+	if c.chosen && n.VaultAlias() != c.vault {
+		return "", errors.New("--vault: the name already has another vault")
+	}
+	if version == "" {
+		return n.String(), nil
+	}
+	if n.Version() != "" && n.Version() != version {
+		return "", errors.New("--version: the name already has another version")
+	}
+	if n, err = n.WithVersion(version); err != nil {
+		return "", badName(version, err)
+	}
+	return n.String(), nil
+}
+
+func badName(name string, err error) error {
+	e := broker.AsError(err)
+	return fmt.Errorf("%q: %s (%s)", name, e.Message, e.Code)
+}

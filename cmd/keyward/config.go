@@ -1,0 +1,397 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/audit"
+)
+
+// config is the configuration file of keyward serve, and its manual.
+//
+// It is YAML and read strictly: an unknown key, a key given twice or a value of
+// the wrong type is an error with file, line and column. Durations are Go's
+// ("60s", "1h"). Relative paths start at the file's own folder. No secret
+// stands in it: each is a file, or the name of an environment variable.
+type config struct {
+	// GRPC is where the API is served over gRPC, with TLS. Default 0.0.0.0:7443.
+	GRPC listenConfig `yaml:"grpc"`
+	// HTTP is where the API is served over REST, with TLS. Default 0.0.0.0:7444.
+	HTTP listenConfig `yaml:"http"`
+	// Admin serves /livez, /readyz and /metrics over plain HTTP: keep it off the
+	// network. Default 127.0.0.1:7446.
+	Admin listenConfig `yaml:"admin"`
+
+	TLS      tlsConfig      `yaml:"tls"`
+	Identity identityConfig `yaml:"identity"`
+
+	// Policy is a folder of *.cedar files and, if wanted, an entities.json.
+	Policy struct {
+		Path string `yaml:"path"`
+	} `yaml:"policy"`
+
+	Audit auditConfig `yaml:"audit"`
+	Cache cacheConfig `yaml:"cache"`
+
+	// PageTokens holds the key that page tokens are sealed with. Replicas share
+	// it, so that a list begun at one can be continued at another. Made up at
+	// start where absent.
+	PageTokens struct {
+		KeyFile string `yaml:"keyFile"` // at least 32 bytes
+	} `yaml:"pageTokens"`
+
+	// Vaults, by alias: the {vault} of resource names, 1 to 63 of [a-z0-9-].
+	Vaults map[string]vaultConfig `yaml:"vaults"`
+
+	dir string // relative paths start here
+}
+
+type listenConfig struct {
+	Address string `yaml:"address"` // host:port
+}
+
+// tlsConfig is the server's certificate (PEM, with its chain) and key, and the
+// CA that client certificates are checked against. Without clientCa nobody can
+// authenticate by certificate.
+type tlsConfig struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	ClientCA    string `yaml:"clientCa"`
+}
+
+// identityConfig says who can be believed. At least one of the two is needed.
+type identityConfig struct {
+	MTLS *mtlsConfig `yaml:"mtls"`
+	JWT  []jwtConfig `yaml:"jwt"`
+}
+
+// mtlsConfig: client certificates with exactly one SPIFFE ID, in trustDomain.
+type mtlsConfig struct {
+	TrustDomain string `yaml:"trustDomain"`
+}
+
+// jwtConfig is an issuer of OIDC bearer tokens. Principals are "{name}/{sub}",
+// their groups "{name}/{group}".
+type jwtConfig struct {
+	Name     string `yaml:"name"`     // [a-z0-9-], ours
+	Issuer   string `yaml:"issuer"`   // the token's iss; keys come from its discovery document
+	Audience string `yaml:"audience"` // required in the token's aud
+	// GroupsClaim names the claim with the caller's groups; none if empty.
+	GroupsClaim string `yaml:"groupsClaim"`
+	CAFile      string `yaml:"caFile"`   // a private CA of the issuer's, if any
+	JWKSFile    string `yaml:"jwksFile"` // the keys from a file, instead of discovery
+}
+
+// auditConfig is the audit log. In all three settings of sync the record is in
+// the file, the write having returned, before the reply: "always" syncs it to
+// the disk before too, "interval" (the default) each second, "none" leaves that
+// to the kernel.
+type auditConfig struct {
+	Path string     `yaml:"path"`
+	Sync audit.Sync `yaml:"sync"`
+}
+
+// cacheConfig is how old an answer may be. A TTL of 0s keeps nothing.
+type cacheConfig struct {
+	TTL          *time.Duration `yaml:"ttl"` // default 60s
+	StaleIfError *time.Duration `yaml:"staleIfError"`
+}
+
+// vaultConfig is a vault: one of url, with a credential, or local.
+type vaultConfig struct {
+	URL        string           `yaml:"url"`    // https://{name}.vault.azure.net
+	CAFile     string           `yaml:"caFile"` // a private CA, if any
+	APIVersion string           `yaml:"apiVersion"`
+	Credential credentialConfig `yaml:"credential"`
+	Local      *localConfig     `yaml:"local"`
+}
+
+// localConfig is an embedded vault: one file, sealed with a key of its own.
+// Both are made at the first start.
+type localConfig struct {
+	Path    string `yaml:"path"`
+	KeyFile string `yaml:"keyFile"`
+}
+
+// credentialConfig is exactly one way to get tokens from Microsoft Entra ID.
+type credentialConfig struct {
+	ManagedIdentity *managedIdentityConfig `yaml:"managedIdentity"`
+	ClientSecret    *clientSecretConfig    `yaml:"clientSecret"`
+	// Known, and refused until they are built.
+	ClientCertificate map[string]any `yaml:"clientCertificate"`
+	WorkloadIdentity  map[string]any `yaml:"workloadIdentity"`
+	AzureCLI          map[string]any `yaml:"azureCli"`
+	Default           map[string]any `yaml:"default"`
+}
+
+// managedIdentityConfig: the system-assigned identity, or the user-assigned one
+// of clientId.
+type managedIdentityConfig struct {
+	ClientID string `yaml:"clientId"`
+}
+
+// clientSecretConfig: an app registration with a secret, from a file or from
+// the environment variable that secretEnv names.
+type clientSecretConfig struct {
+	TenantID   string `yaml:"tenantId"`
+	ClientID   string `yaml:"clientId"`
+	SecretFile string `yaml:"secretFile"`
+	SecretEnv  string `yaml:"secretEnv"`
+	// Authority is the token endpoint's host, such as
+	// https://login.microsoftonline.us. Default: the public cloud's.
+	Authority string `yaml:"authority"`
+	// secretText serves keyward dev, which keeps no such file.
+	secretText broker.Value
+}
+
+// inlineSecrets are keys by which people put a secret into a configuration.
+var inlineSecrets = []string{"secret", "clientSecretValue", "password", "token", "value"}
+
+// loadConfig reads and checks a configuration. Warnings name what is accepted
+// and has no effect.
+func loadConfig(path string) (c *config, warnings []string, err error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: %w", err)
+	}
+	c, warnings, err = parseConfig(path, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: %w", err)
+	}
+	c.dir = filepath.Dir(abs)
+	return c, warnings, nil
+}
+
+func parseConfig(path string, text []byte) (*config, []string, error) {
+	c := &config{}
+	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, yamlError(path, err)
+	}
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, nil, yamlError(path, err)
+	}
+	c.setDefaults()
+	check := &configCheck{path: path, file: file}
+	check.all(c)
+	if len(check.errs) > 0 {
+		return nil, nil, errors.Join(check.errs...)
+	}
+	return c, check.warnings, nil
+}
+
+// yamlError gives the position and the words, but never the source line: a
+// secret could stand in it, by mistake.
+func yamlError(path string, err error) error {
+	yerr, ok := errors.AsType[yaml.Error](err)
+	if !ok || yerr.GetToken() == nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	tok := yerr.GetToken()
+	msg := yerr.GetMessage()
+	if uerr, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
+		key := uerr.Token.Value
+		msg = fmt.Sprintf("unknown key %q", key)
+		if slices.Contains(inlineSecrets, key) {
+			msg = "a secret does not stand in the configuration: name a file with secretFile, or an environment variable with secretEnv"
+		}
+	}
+	return fmt.Errorf("%s:%d:%d: %s", path, tok.Position.Line, tok.Position.Column, msg)
+}
+
+func (c *config) setDefaults() {
+	c.GRPC.Address = cmp.Or(c.GRPC.Address, "0.0.0.0:7443")
+	c.HTTP.Address = cmp.Or(c.HTTP.Address, "0.0.0.0:7444")
+	c.Admin.Address = cmp.Or(c.Admin.Address, "127.0.0.1:7446")
+	if c.Cache.TTL == nil {
+		ttl := time.Minute
+		c.Cache.TTL = &ttl
+	}
+}
+
+// file returns a path of the configuration, relative to its folder.
+func (c *config) file(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.dir, path)
+}
+
+// configCheck collects everything that is wrong, each with its position.
+type configCheck struct {
+	path     string
+	file     *ast.File
+	errs     []error
+	warnings []string
+}
+
+// position finds the nearest existing node of a path such as
+// "$.vaults.pay.url".
+func (k *configCheck) position(at string) string {
+	for at != "$" {
+		if p, err := yaml.PathString(at); err == nil {
+			if n, err := p.FilterFile(k.file); err == nil && n.GetToken() != nil {
+				pos := n.GetToken().Position
+				return k.path + ":" + strconv.Itoa(pos.Line) + ":" + strconv.Itoa(pos.Column)
+			}
+		}
+		at = at[:strings.LastIndexAny(at, ".[")]
+	}
+	return k.path + ":1:1"
+}
+
+func (k *configCheck) errorf(at, format string, args ...any) {
+	k.errs = append(k.errs, fmt.Errorf("%s: %s: "+format, append([]any{k.position(at), strings.TrimPrefix(at, "$.")}, args...)...))
+}
+
+func (k *configCheck) require(at, value, what string) {
+	if value == "" {
+		k.errorf(at, "%s", what)
+	}
+}
+
+func (k *configCheck) all(c *config) {
+	for at, l := range map[string]listenConfig{"$.grpc": c.GRPC, "$.http": c.HTTP, "$.admin": c.Admin} {
+		if _, _, err := net.SplitHostPort(l.Address); err != nil {
+			k.errorf(at+".address", "want host:port, for example 127.0.0.1:7443")
+		}
+	}
+	k.require("$.tls.certificate", c.TLS.Certificate, "name the server's certificate file (PEM)")
+	k.require("$.tls.key", c.TLS.Key, "name the server's key file (PEM)")
+	k.require("$.policy.path", c.Policy.Path, "name the folder with the *.cedar files; without a policy nothing is served")
+	k.require("$.audit.path", c.Audit.Path, "name the audit log's file; without a record nothing is disclosed")
+	if *c.Cache.TTL < 0 {
+		k.errorf("$.cache.ttl", "want a duration of 0s or more")
+	}
+	if c.Cache.StaleIfError != nil {
+		if *c.Cache.StaleIfError < 0 {
+			k.errorf("$.cache.staleIfError", "want a duration of 0s or more")
+		}
+		k.warnings = append(k.warnings, k.position("$.cache.staleIfError")+
+			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")
+	}
+	k.identity(c)
+	if len(c.Vaults) == 0 {
+		k.errorf("$.vaults", "name at least one vault")
+	}
+	for _, alias := range slices.Sorted(maps.Keys(c.Vaults)) {
+		k.vault("$.vaults."+alias, alias, c.Vaults[alias])
+	}
+}
+
+func (k *configCheck) identity(c *config) {
+	if c.Identity.MTLS == nil && len(c.Identity.JWT) == 0 {
+		k.errorf("$.identity", "name a way to authenticate: mtls, jwt or both")
+	}
+	if m := c.Identity.MTLS; m != nil {
+		k.require("$.identity.mtls.trustDomain", m.TrustDomain, "name the SPIFFE trust domain, for example example.org")
+		k.require("$.tls.clientCa", c.TLS.ClientCA, "name the CA of the client certificates: identity.mtls needs it")
+	}
+	seen := map[string]bool{}
+	for i, j := range c.Identity.JWT {
+		at := fmt.Sprintf("$.identity.jwt[%d]", i)
+		if _, err := broker.VaultName(j.Name); err != nil {
+			k.errorf(at+".name", "want 1 to 63 of [a-z0-9-]; it is the first part of the principals' ids")
+		}
+		if seen[j.Name] {
+			k.errorf(at+".name", "two issuers of one name could mint each other's principals")
+		}
+		seen[j.Name] = true
+		if u, err := url.Parse(j.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
+			k.errorf(at+".issuer", "want the issuer's https:// URL, exactly as in the tokens' iss")
+		}
+		k.require(at+".audience", j.Audience, "name the audience that tokens must be made for, for example keyward")
+	}
+}
+
+func (k *configCheck) vault(at, alias string, v vaultConfig) {
+	if _, err := broker.VaultName(alias); err != nil {
+		k.errorf(at, "an alias is 1 to 63 of [a-z0-9-], not starting or ending with a hyphen")
+	}
+	if v.Local != nil {
+		if v.URL != "" || v.credentials() > 0 {
+			k.errorf(at, "a vault has either local or url with a credential")
+		}
+		k.require(at+".local.path", v.Local.Path, "name the vault's file")
+		k.require(at+".local.keyFile", v.Local.KeyFile, "name the file of the vault's master key; keep it on another volume than the vault")
+		return
+	}
+	if u, err := url.Parse(v.URL); err != nil || u.Scheme != "https" || u.Host == "" {
+		k.errorf(at+".url", "want the vault's https:// URL, or local for an embedded vault")
+	}
+	switch cred := v.Credential; {
+	case v.credentials() != 1:
+		k.errorf(at+".credential", "want exactly one of managedIdentity and clientSecret")
+	case cred.ClientSecret != nil:
+		s, at := cred.ClientSecret, at+".credential.clientSecret"
+		k.require(at+".tenantId", s.TenantID, "name the tenant's id")
+		k.require(at+".clientId", s.ClientID, "name the application's (client) id")
+		if (s.SecretFile == "") == (s.SecretEnv == "") {
+			k.errorf(at, "name where the secret is: either secretFile, or the environment variable as secretEnv")
+		}
+		if u, err := url.Parse(s.Authority); s.Authority != "" && (err != nil || u.Scheme != "https") {
+			k.errorf(at+".authority", "want an https:// URL")
+		}
+	case cred.ManagedIdentity == nil:
+		k.errorf(at+".credential", "this kind of credential is not built yet; use managedIdentity or clientSecret")
+	}
+}
+
+// credentials counts the kinds that are given.
+func (v vaultConfig) credentials() int {
+	n := 0
+	c := v.Credential
+	for _, given := range []bool{
+		c.ManagedIdentity != nil, c.ClientSecret != nil, c.ClientCertificate != nil,
+		c.WorkloadIdentity != nil, c.AzureCLI != nil, c.Default != nil,
+	} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// secret reads the client secret from where the configuration says.
+func (s *clientSecretConfig) secret(c *config, env func(string) string) (broker.Value, error) {
+	switch {
+	case s.secretText.Len() > 0:
+		return s.secretText, nil
+	case s.SecretEnv != "":
+		if v := env(s.SecretEnv); v != "" {
+			return broker.NewValue(v), nil
+		}
+		return broker.Value{}, fmt.Errorf("the environment variable %s is empty: it is to hold the client secret", s.SecretEnv)
+	}
+	text, err := os.ReadFile(c.file(s.SecretFile)) //nolint:gosec // the configuration names the file
+	if err != nil {
+		return broker.Value{}, fmt.Errorf("the client secret: %w", err)
+	}
+	v := strings.TrimSpace(string(text))
+	if v == "" {
+		return broker.Value{}, fmt.Errorf("the client secret: %s is empty", s.SecretFile)
+	}
+	return broker.NewValue(v), nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/keyward/keyward/broker"
+)
+
+// explainer turns the error of a call into words for the person who made it.
+type explainer struct {
+	context string // the context file
+	address string // the broker's
+	timeout time.Duration
+}
+
+// nextStep is what to do about a broker's reason, where it is the same whoever
+// asks.
+var nextStep = map[broker.Code]string{
+	broker.CodeBadCredentials:      "your certificate or token was not accepted; it may have expired, or be meant for another broker",
+	broker.CodeSecretNotFound:      "see what there is with: keyward list",
+	broker.CodeVaultNotFound:       "the broker's configuration names its vaults; choose one with --vault",
+	broker.CodeSecretDisabled:      "see which versions are enabled with: keyward versions NAME",
+	broker.CodeSecretSoftDeleted:   "the vault still keeps a deleted secret of this name: recover it, purge it, or take another name",
+	broker.CodeVaultAuthentication: "the vault does not accept the broker's own credentials; tell its operator",
+	broker.CodeAuditUnavailable:    "the broker does nothing that it cannot record; tell its operator",
+	broker.CodeInternal:            "tell the broker's operator, whose log says more",
+}
+
+// explain returns what happened, with the reason in parentheses, and on further
+// lines what to do next. It returns nil for nil.
+func (e explainer) explain(err error, requestID string) error {
+	if err == nil {
+		return nil
+	}
+	s := status.Convert(err)
+	var reason broker.Code
+	var next []string
+	for _, detail := range s.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			reason = broker.Code(d.GetReason())
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				next = append(next, v.GetField()+": "+v.GetDescription())
+			}
+		case *errdetails.RetryInfo:
+			next = append(next, "try again in "+d.GetRetryDelay().AsDuration().String())
+		}
+	}
+	switch reason {
+	case "":
+		return e.explainUnanswered(s)
+	case broker.CodeNoCredentials:
+		next = append(next, fmt.Sprintf(`name "certificate" and "key", or a "tokenFile", in %s`, e.context))
+	case broker.CodePolicyDenied:
+		next = append(next, "ask those who keep the policy; the broker's audit log has this request as "+requestID)
+	default:
+		if step, ok := nextStep[reason]; ok {
+			next = append(next, step)
+		}
+	}
+	return advise(fmt.Sprintf("%s (%s)", s.Message(), reason), next...)
+}
+
+// explainUnanswered explains an error that is not the broker's: it was not
+// reached, or did not answer.
+func (e explainer) explainUnanswered(s *status.Status) error {
+	switch s.Code() {
+	case codes.DeadlineExceeded:
+		return advise(fmt.Sprintf("no answer from the broker at %s within %s", e.address, e.timeout),
+			"a change may have been made all the same; look before you repeat it",
+			"wait longer with --timeout")
+	case codes.Canceled:
+		return advise("interrupted", "a change may have been made all the same")
+	case codes.Unavailable:
+		return e.explainUnreached(s.Message())
+	}
+	return fmt.Errorf("%s (%s)", s.Message(), s.Code())
+}
+
+// explainUnreached explains a connection that was not made. gRPC tells why in
+// its message only.
+func (e explainer) explainUnreached(message string) error {
+	cause := message
+	if _, after, ok := strings.Cut(message, "desc = "); ok {
+		cause = strings.Trim(after, `"`)
+	}
+	if _, why, ok := strings.Cut(cause, "authentication handshake failed: "); ok {
+		return advise(fmt.Sprintf("the broker at %s cannot be trusted: %s", e.address, why),
+			fmt.Sprintf(`"ca" in %s must name the CA of the broker at "grpc"`, e.context))
+	}
+	if _, why, ok := strings.Cut(cause, "Error while dialing: "); ok {
+		return advise(fmt.Sprintf("the broker at %s cannot be reached: %s", e.address, why),
+			"is it running? start one on this machine with: keyward dev")
+	}
+	// In TLS 1.3 the server judges a client's certificate after the client's
+	// part of the handshake, and its words may be lost with the connection.
+	return advise(fmt.Sprintf("the broker at %s ended the connection: %s", e.address, cause),
+		fmt.Sprintf(`is "certificate" in %s still valid, and of a CA that the broker accepts?`, e.context),
+		"a broker that is restarting does this too; then try again")
+}
+
+// advise returns an error that says what happened and, on lines of their own,
+// what to do next.
+func advise(what string, next ...string) error {
+	return errors.New(strings.Join(append([]string{what}, next...), "\n  "))
+}

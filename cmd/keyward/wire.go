@@ -1,0 +1,370 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/audit"
+	"github.com/keyward/keyward/broker/keyvault"
+	"github.com/keyward/keyward/broker/localvault"
+	"github.com/keyward/keyward/broker/policy"
+	"github.com/keyward/keyward/service"
+	"github.com/keyward/keyward/service/authn"
+)
+
+// wiring is what a broker process is made from, beside its configuration.
+type wiring struct {
+	config *config
+	env    func(string) string
+	log    *slog.Logger
+	// reflection: gRPC reflection, in keyward dev.
+	reflection bool
+	// ready is called once everything serves.
+	ready func()
+}
+
+// listeners are where a broker process is reached.
+type listeners struct{ grpc, http, admin net.Listener }
+
+func listen(c *config) (listeners, error) {
+	var l listeners
+	var errs []error
+	open := func(what, address string) net.Listener {
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+			return nil
+		}
+		return ln
+	}
+	l.grpc = open("grpc", c.GRPC.Address)
+	l.http = open("http", c.HTTP.Address)
+	l.admin = open("admin", c.Admin.Address)
+	if len(errs) > 0 {
+		l.close()
+		return listeners{}, errors.Join(errs...)
+	}
+	return l, nil
+}
+
+func (l listeners) close() {
+	for _, ln := range []net.Listener{l.grpc, l.http, l.admin} {
+		if ln != nil {
+			_ = ln.Close()
+		}
+	}
+}
+
+// serve builds the process from the outside in, serves until ctx ends, and
+// takes it down from the outside in: calls drain before what they stand on is
+// closed.
+func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
+	defer ln.close()
+	tel, err := newTelemetry(ctx, w.env, w.log)
+	if err != nil {
+		return err
+	}
+	defer tel.close(w.log)
+
+	engine, err := policy.Load(w.config.file(w.config.Policy.Path))
+	if err != nil {
+		return err
+	}
+	auditLog, err := w.openAudit()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, auditLog.Close()) }()
+	if err := auditLog.Record(ctx, broker.Event{
+		Time:     time.Now(),
+		Action:   broker.ActionLoadPolicies,
+		Decision: broker.Decision{Allowed: true, PolicySet: engine.Hash()},
+		Outcome:  broker.OutcomeOK,
+	}); err != nil {
+		return fmt.Errorf("the audit log cannot be written, and nothing is served without: %w", err)
+	}
+	w.log.Info("policies loaded", "count", engine.Len(), "set", engine.Hash())
+
+	vaults, err := w.openVaults(tel)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, vaults.close()) }()
+
+	core, err := broker.New(broker.Config{
+		Vaults:         vaults.cached(*w.config.Cache.TTL),
+		Authorizer:     engine,
+		Auditor:        auditLog,
+		Logger:         w.log,
+		TracerProvider: tel.traces,
+		MeterProvider:  tel.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	authenticator, err := w.authenticator()
+	if err != nil {
+		return err
+	}
+	tlsConfig, err := w.tls()
+	if err != nil {
+		return err
+	}
+	pageKey, err := w.pageTokenKey()
+	if err != nil {
+		return err
+	}
+	server, err := service.New(service.Config{
+		Broker:         core,
+		Authenticator:  authenticator,
+		TLS:            tlsConfig,
+		PageTokenKey:   pageKey,
+		Reflection:     w.reflection,
+		Logger:         w.log,
+		TracerProvider: tel.traces,
+		MeterProvider:  tel.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	return w.run(ctx, ln, server, tel)
+}
+
+// run serves the API and the admin port. The admin port outlasts the drain, so
+// that a balancer can see it.
+func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, tel *telemetry) error {
+	admin := &http.Server{
+		Handler: service.Admin(service.AdminConfig{
+			Checks:  []service.Check{{Name: "serving", Ready: func(context.Context) error { return server.Ready() }}},
+			Metrics: tel.page,
+			Logger:  w.log,
+		}),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	adminDone := make(chan error, 1)
+	go func() {
+		err := admin.Serve(ln.admin)
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		} else {
+			cancel(err)
+		}
+		adminDone <- err
+	}()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, ln.grpc, ln.http) }()
+
+	w.log.Info("serving", "grpc", ln.grpc.Addr().String(), "http", ln.http.Addr().String(), "admin", ln.admin.Addr().String())
+	if w.ready != nil {
+		w.ready()
+	}
+	err := <-served
+	_ = admin.Close()
+	return errors.Join(err, <-adminDone)
+}
+
+func (w wiring) openAudit() (*audit.Log, error) {
+	return audit.Open(audit.Config{
+		Path: w.config.file(w.config.Audit.Path), Sync: w.config.Audit.Sync, Logger: w.log,
+	})
+}
+
+// vaults are the Key Vault clients of a process, by alias, and what they stand
+// on.
+type vaults struct {
+	clients map[string]*keyvault.Client
+	closers []func() error // in the order of opening
+}
+
+func (v *vaults) close() error {
+	var errs []error
+	for _, c := range slices.Backward(v.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// cached puts a cache of values over each vault.
+func (v *vaults) cached(ttl time.Duration) map[string]broker.Vault {
+	out := make(map[string]broker.Vault, len(v.clients))
+	for alias, c := range v.clients {
+		out[alias] = broker.Vault{Secrets: broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl})}
+	}
+	return out
+}
+
+func (w wiring) openVaults(tel *telemetry) (*vaults, error) {
+	v := &vaults{clients: map[string]*keyvault.Client{}}
+	for _, alias := range slices.Sorted(maps.Keys(w.config.Vaults)) {
+		if err := w.openVault(v, alias, w.config.Vaults[alias], tel); err != nil {
+			return nil, errors.Join(fmt.Errorf("vaults.%s: %w", alias, err), v.close())
+		}
+	}
+	return v, nil
+}
+
+// openVault adds one vault: client over token cache over credential. An
+// embedded one differs by its transport alone.
+func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry) error {
+	name, err := broker.VaultName(alias)
+	if err != nil {
+		return err
+	}
+	var transport http.RoundTripper
+	if c.Local != nil {
+		local, err := openEmbedded(name, localvault.Config{
+			Path: w.config.file(c.Local.Path), KeyFile: w.config.file(c.Local.KeyFile), Logger: w.log,
+		})
+		if err != nil {
+			return err
+		}
+		v.closers = append(v.closers, local.store.Close)
+		transport = inProcess{local}
+		c.URL = local.authority
+		c.Credential.ClientSecret = &clientSecretConfig{
+			TenantID: localTenant, ClientID: localClientID, Authority: local.authority, secretText: local.secret,
+		}
+	}
+	roots, err := certPool(w.config.file(c.CAFile))
+	if err != nil {
+		return fmt.Errorf("caFile: %w", err)
+	}
+	source, err := w.credential(c.Credential, roots, transport)
+	if err != nil {
+		return fmt.Errorf("credential: %w", err)
+	}
+	tokens := keyvault.NewTokenCache(source, keyvault.TokenCacheConfig{
+		Logger: w.log, TracerProvider: tel.traces, MeterProvider: tel.metrics,
+	})
+	v.closers = append(v.closers, func() error { tokens.Close(); return nil })
+	client, err := keyvault.New(keyvault.Config{
+		Vault:          name,
+		URL:            c.URL,
+		Tokens:         tokens,
+		APIVersion:     c.APIVersion,
+		RootCAs:        roots,
+		Transport:      transport,
+		Logger:         w.log,
+		TracerProvider: tel.traces,
+		MeterProvider:  tel.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	v.closers = append(v.closers, func() error { client.Close(); return nil })
+	v.clients[alias] = client
+	return nil
+}
+
+func (w wiring) credential(c credentialConfig, roots *x509.CertPool, transport http.RoundTripper) (keyvault.TokenSource, error) {
+	if s := c.ClientSecret; s != nil {
+		secret, err := s.secret(w.config, w.env)
+		if err != nil {
+			return nil, err
+		}
+		cfg := keyvault.ClientSecretConfig{
+			TenantID: s.TenantID, ClientID: s.ClientID, Secret: secret, Authority: s.Authority, Transport: transport,
+		}
+		if s.Authority != "" { // a private authority has the vault's private CA
+			cfg.RootCAs = roots
+		}
+		return keyvault.ClientSecret(cfg)
+	}
+	return keyvault.ManagedIdentity(keyvault.ManagedIdentityConfig{ClientID: c.ManagedIdentity.ClientID})
+}
+
+// authenticator joins the ways to say who is calling: a bearer token before a
+// client certificate.
+func (w wiring) authenticator() (authn.Authenticator, error) {
+	var chain authn.Chain
+	if len(w.config.Identity.JWT) > 0 {
+		issuers := make([]authn.Issuer, 0, len(w.config.Identity.JWT))
+		for _, j := range w.config.Identity.JWT {
+			roots, err := certPool(w.config.file(j.CAFile))
+			if err != nil {
+				return nil, fmt.Errorf("identity.jwt %s: caFile: %w", j.Name, err)
+			}
+			issuers = append(issuers, authn.Issuer{
+				Name:        j.Name,
+				Issuer:      j.Issuer,
+				Audience:    j.Audience,
+				GroupsClaim: j.GroupsClaim,
+				RootCAs:     roots,
+				JWKSFile:    w.config.file(j.JWKSFile),
+			})
+		}
+		jwt, err := authn.NewJWT(authn.JWTConfig{Issuers: issuers, Logger: w.log})
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, jwt)
+	}
+	if m := w.config.Identity.MTLS; m != nil {
+		chain = append(chain, authn.NewMTLS(authn.MTLSConfig{TrustDomain: m.TrustDomain}))
+	}
+	return chain, nil
+}
+
+func (w wiring) tls() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(w.config.file(w.config.TLS.Certificate), w.config.file(w.config.TLS.Key))
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	clients, err := certPool(w.config.file(w.config.TLS.ClientCA))
+	if err != nil {
+		return nil, fmt.Errorf("tls.clientCa: %w", err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		ClientCAs:    clients,
+		MinVersion:   tls.VersionTLS13,
+	}, nil
+}
+
+func (w wiring) pageTokenKey() ([]byte, error) {
+	if w.config.PageTokens.KeyFile == "" {
+		return nil, nil
+	}
+	key, err := os.ReadFile(w.config.file(w.config.PageTokens.KeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("pageTokens.keyFile: %w", err)
+	}
+	if len(key) < 32 {
+		return nil, fmt.Errorf("pageTokens.keyFile: %d bytes, want at least 32 random ones; make it with: head -c 32 /dev/urandom", len(key))
+	}
+	return key, nil
+}
+
+// certPool reads a PEM file of certificates; no file is no pool.
+func certPool(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("no PEM certificate in %s", path)
+	}
+	return pool, nil
+}
