@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"strings"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -78,7 +79,8 @@ func (t pageTokens) open(p pageOf, token string) (string, error) {
 		return "", nil
 	}
 	bad := &broker.Error{Code: broker.CodeBadPageToken, Field: "page_token"}
-	if len(token) > maxPageTokenLen {
+	// The decoder passes over line breaks.
+	if len(token) > maxPageTokenLen || strings.ContainsAny(token, "\r\n") {
 		return "", bad
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)

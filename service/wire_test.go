@@ -18,7 +18,7 @@ import (
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
-func codeText(c int) string { return codes.Code(c).String() } //nolint:gosec // a status code
+func codeText(c int) string { return codes.Code(c).String() }
 
 // TestSecretsOverBothTransports walks one secret through its life, each step
 // over gRPC and over REST.
@@ -28,7 +28,7 @@ func TestSecretsOverBothTransports(t *testing.T) {
 
 	made, err := c.SetSecret(t.Context(), &keywardv1.SetSecretRequest{
 		Name: "vaults/dev/secrets/DB-Password", Value: "one", ContentType: "text/plain",
-		Tags: map[string]string{"team": "pay"}, Enabled: proto.Bool(true),
+		Tags: map[string]string{"team": "pay"}, Enabled: new(true),
 		ExpireTime: timestamppb.New(time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)),
 	})
 	if err != nil {
@@ -208,6 +208,7 @@ func TestErrorsOverBothTransports(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			if c.grpc != nil {
 				_, err := call(t, w.client(c.id), c.grpc)
 				if got := grpcVerdict(err); got != c.want {
@@ -297,6 +298,7 @@ func TestRefusedCertificatesFailTheHandshake(t *testing.T) {
 	}
 	for name, id := range certs {
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			if r, err := w.client(id).GetSecret(t.Context(), &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"}); codes.Unavailable.String() != grpcVerdict(err).code {
 				t.Errorf("gRPC: %v, %v", r, err)
 			}

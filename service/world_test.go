@@ -134,6 +134,14 @@ func newWorld(t *testing.T, options ...option) *world {
 	return w
 }
 
+// in returns the world for a subtest.
+func (w *world) in(t *testing.T) *world {
+	t.Helper()
+	sub := *w
+	sub.T = t
+	return &sub
+}
+
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -245,7 +253,11 @@ func (w *world) rest(id identity, target, body string, header ...string) reply {
 		w.Fatal(err)
 	}
 	path, query, _ := strings.Cut(path, "?")
-	req.URL = &url.URL{Scheme: "https", Host: w.httpAddr, Opaque: path, RawQuery: query}
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.URL = &url.URL{Scheme: "https", Host: w.httpAddr, Path: plain, RawPath: path, RawQuery: query}
 	if id.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+id.bearer)
 	}

@@ -7,12 +7,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/keyward/keyward/broker"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/keyward/keyward/broker"
 )
 
 // telemetry is what a client tells of its calls: the operation, the vault's
@@ -30,7 +31,8 @@ func newTelemetry(vault broker.Name, tp trace.TracerProvider, mp metric.MeterPro
 	calls, err1 := meter.Int64Counter("keyward.vault.calls",
 		metric.WithDescription("HTTP requests to vaults, by operation and status; retries count."))
 	duration, err2 := meter.Float64Histogram("keyward.vault.call.duration", metric.WithUnit("s"),
-		metric.WithDescription("How long HTTP requests to vaults took, the reply's body included."))
+		metric.WithDescription("How long HTTP requests to vaults took, the reply's body included."),
+		metric.WithExplicitBucketBoundaries(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5))
 	connections, err3 := meter.Int64UpDownCounter("keyward.pool.connections",
 		metric.WithDescription("Open connections to vaults."))
 	return &telemetry{
@@ -42,14 +44,20 @@ func newTelemetry(vault broker.Name, tp trace.TracerProvider, mp metric.MeterPro
 	}, errors.Join(err1, err2, err3)
 }
 
-// start begins the span of a call, which holds all its tries.
-func (t *telemetry) start(ctx context.Context, k call) (context.Context, trace.Span) {
-	return t.tracer.Start(ctx, "keyvault "+k.operation,
+// within performs a call in a span, which holds all its tries.
+func (t *telemetry) within(ctx context.Context, k call, act func(context.Context) *broker.Error) *broker.Error {
+	ctx, span := t.tracer.Start(ctx, "keyvault "+k.operation,
 		trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(
 			attribute.String("keyward.vault", t.vault.Value.AsString()),
 			attribute.String("http.request.method", k.method),
 		))
+	defer span.End()
+	err := act(ctx)
+	if err != nil {
+		markFailed(span, err)
+	}
+	return err
 }
 
 // tried records one HTTP request of a call. A status of 0 is none at all.

@@ -2,20 +2,20 @@ package keyvault_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/keyward/keyward/broker/keyvault"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/keyward/keyward/broker/keyvault"
 )
 
 func TestTelemetry(t *testing.T) {
@@ -95,7 +95,7 @@ func TestTelemetry(t *testing.T) {
 func collect(t *testing.T, r *metric.ManualReader) metricdata.ResourceMetrics {
 	t.Helper()
 	var all metricdata.ResourceMetrics
-	if err := r.Collect(context.Background(), &all); err != nil {
+	if err := r.Collect(t.Context(), &all); err != nil {
 		t.Fatal(err)
 	}
 	return all

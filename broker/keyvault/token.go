@@ -7,12 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keyward/keyward/broker"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/keyward/keyward/broker"
 )
 
 const instrumentation = "github.com/keyward/keyward/broker/keyvault"

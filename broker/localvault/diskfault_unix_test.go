@@ -3,7 +3,9 @@
 package localvault_test
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -12,16 +14,32 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
+const limitDir = "LOCALVAULT_LIMIT_DIR"
+
 // After a commit that failed, nobody knows what is on the disk: the vault
 // answers nothing until it is opened anew.
 func TestFailedWriteStopsTheVault(t *testing.T) {
-	c := config(t.TempDir())
+	// The limit is on all files of a process, so the vault has one of its own.
+	limited := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^TestLimitedWriter$")
+	limited.Env = append(os.Environ(), limitDir+"="+t.TempDir())
+	out, err := limited.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestLimitedWriter")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestLimitedWriter is the process that TestFailedWriteStopsTheVault runs.
+func TestLimitedWriter(t *testing.T) {
+	dir := os.Getenv(limitDir)
+	if dir == "" {
+		t.Skip("run by TestFailedWriteStopsTheVault")
+	}
+	c := config(dir)
 	v := open(t, c)
 	kept := set(t, v, "a", "kept")
 
 	// The file may not grow. A process is told so by a signal, too.
 	signal.Ignore(syscall.SIGXFSZ)
-	t.Cleanup(func() { signal.Reset(syscall.SIGXFSZ) })
 	info, err := os.Stat(c.Path)
 	must(t, err)
 	var before syscall.Rlimit
@@ -29,17 +47,14 @@ func TestFailedWriteStopsTheVault(t *testing.T) {
 	limit := before
 	limit.Cur = uint64(info.Size())
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
-	restore := func() { must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before)) }
-	t.Cleanup(restore)
-
 	big := broker.NewSecret{Value: broker.NewValue(strings.Repeat("x", broker.MaxValueLen)), Enabled: true}
 	for range 10 {
 		if _, err = v.Secrets().SetSecret(t.Context(), secretName(t, "b"), big); err != nil {
 			break
 		}
 	}
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
 	wantCode(t, "SetSecret beyond the limit", err, broker.CodeVaultUnavailable)
-	restore()
 
 	_, err = v.Secrets().SetSecret(t.Context(), secretName(t, "c"), big)
 	wantCode(t, "SetSecret after a failed one", err, broker.CodeVaultUnavailable)

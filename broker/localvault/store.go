@@ -11,7 +11,8 @@
 // of the machine. What is stored of a secret beside its name is sealed with
 // AES-256-GCM and bound to where it lies, so a record that was changed or moved
 // is refused, and the others are still served. Names are stored in the clear.
-// Putting back an older copy of the whole file is not detected.
+// Older copies put back are not detected: of the file, of a secret's row, or of
+// the page that names the last commit, which the file keeps twice.
 package localvault
 
 import (

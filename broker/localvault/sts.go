@@ -36,6 +36,7 @@ type STSConfig struct {
 	ClientID     string
 	ClientSecret broker.Value
 	// KeyFile holds the key that signs tokens, made with mode 0600 where absent.
+	// Empty means a key of this process: its tokens end with it.
 	KeyFile string
 	// Audience is the resource that tokens are for; "" means DefaultAudience.
 	Audience string

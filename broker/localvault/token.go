@@ -134,8 +134,16 @@ func (s *STS) serveKeys(w http.ResponseWriter, _ *http.Request) {
 }
 
 // loadSigningKey reads the key from a PEM file, made where absent, and returns
-// it with its id: the thumbprint of RFC 7638.
+// it with its id: the thumbprint of RFC 7638. No path means a key of this
+// process.
 func loadSigningKey(path string) (*ecdsa.PrivateKey, string, error) {
+	if path == "" {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, "", err
+		}
+		return withID(key)
+	}
 	text, err := readPrivate(path)
 	if errors.Is(err, os.ErrNotExist) {
 		text, err = makeSigningKey(path)
@@ -158,6 +166,10 @@ func loadSigningKey(path string) (*ecdsa.PrivateKey, string, error) {
 	if !ok || key.Curve != elliptic.P256() {
 		return nil, "", bad
 	}
+	return withID(key)
+}
+
+func withID(key *ecdsa.PrivateKey) (*ecdsa.PrivateKey, string, error) {
 	thumb, err := (&jose.JSONWebKey{Key: &key.PublicKey}).Thumbprint(crypto.SHA256)
 	if err != nil {
 		return nil, "", err

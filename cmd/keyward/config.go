@@ -104,14 +104,46 @@ type jwtConfig struct {
 // the disk before too, "interval" (the default) each second, "none" leaves that
 // to the kernel.
 type auditConfig struct {
-	Path string     `yaml:"path"`
-	Sync audit.Sync `yaml:"sync"`
+	Path string   `yaml:"path"`
+	Sync syncMode `yaml:"sync"`
 }
 
 // cacheConfig is how old an answer may be. A TTL of 0s keeps nothing.
 type cacheConfig struct {
-	TTL          *time.Duration `yaml:"ttl"` // default 60s
-	StaleIfError *time.Duration `yaml:"staleIfError"`
+	TTL          *duration `yaml:"ttl"` // default 60s
+	StaleIfError *duration `yaml:"staleIfError"`
+}
+
+// duration is a length of time in Go's syntax, 0s or more.
+type duration struct{ time.Duration }
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler, for an error with a position.
+func (d *duration) UnmarshalYAML(n ast.Node) error {
+	var text string
+	err := yaml.NodeToValue(n, &text)
+	if err == nil {
+		d.Duration, err = time.ParseDuration(text)
+	}
+	if err != nil || d.Duration < 0 {
+		return &yaml.SyntaxError{Token: n.GetToken(), Message: "want a duration such as 90s or 1h, 0s or more"}
+	}
+	return nil
+}
+
+// syncMode is when the audit log is synced.
+type syncMode struct{ audit.Sync }
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler, for an error with a position.
+func (m *syncMode) UnmarshalYAML(n ast.Node) error {
+	var text string
+	err := yaml.NodeToValue(n, &text)
+	if err == nil {
+		err = m.UnmarshalText([]byte(text))
+	}
+	if err != nil {
+		return &yaml.SyntaxError{Token: n.GetToken(), Message: "want always, interval or none"}
+	}
+	return nil
 }
 
 // vaultConfig is a vault: one of url, with a credential, or local.
@@ -226,8 +258,7 @@ func (c *config) setDefaults() {
 	c.HTTP.Address = cmp.Or(c.HTTP.Address, "0.0.0.0:7444")
 	c.Admin.Address = cmp.Or(c.Admin.Address, "127.0.0.1:7446")
 	if c.Cache.TTL == nil {
-		ttl := time.Minute
-		c.Cache.TTL = &ttl
+		c.Cache.TTL = &duration{time.Minute}
 	}
 }
 
@@ -282,13 +313,7 @@ func (k *configCheck) all(c *config) {
 	k.require("$.tls.key", c.TLS.Key, "name the server's key file (PEM)")
 	k.require("$.policy.path", c.Policy.Path, "name the folder with the *.cedar files; without a policy nothing is served")
 	k.require("$.audit.path", c.Audit.Path, "name the audit log's file; without a record nothing is disclosed")
-	if *c.Cache.TTL < 0 {
-		k.errorf("$.cache.ttl", "want a duration of 0s or more")
-	}
 	if c.Cache.StaleIfError != nil {
-		if *c.Cache.StaleIfError < 0 {
-			k.errorf("$.cache.staleIfError", "want a duration of 0s or more")
-		}
 		k.warnings = append(k.warnings, k.position("$.cache.staleIfError")+
 			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")
 	}

@@ -20,19 +20,6 @@ type explainer struct {
 	timeout time.Duration
 }
 
-// nextStep is what to do about a broker's reason, where it is the same whoever
-// asks.
-var nextStep = map[broker.Code]string{
-	broker.CodeBadCredentials:      "your certificate or token was not accepted; it may have expired, or be meant for another broker",
-	broker.CodeSecretNotFound:      "see what there is with: keyward list",
-	broker.CodeVaultNotFound:       "the broker's configuration names its vaults; choose one with --vault",
-	broker.CodeSecretDisabled:      "see which versions are enabled with: keyward versions NAME",
-	broker.CodeSecretSoftDeleted:   "the vault still keeps a deleted secret of this name: recover it, purge it, or take another name",
-	broker.CodeVaultAuthentication: "the vault does not accept the broker's own credentials; tell its operator",
-	broker.CodeAuditUnavailable:    "the broker does nothing that it cannot record; tell its operator",
-	broker.CodeInternal:            "tell the broker's operator, whose log says more",
-}
-
 // explain returns what happened, with the reason in parentheses, and on further
 // lines what to do next. It returns nil for nil.
 func (e explainer) explain(err error, requestID string) error {
@@ -54,19 +41,35 @@ func (e explainer) explain(err error, requestID string) error {
 			next = append(next, "try again in "+d.GetRetryDelay().AsDuration().String())
 		}
 	}
-	switch reason {
-	case "":
+	if reason == "" {
 		return e.explainUnanswered(s)
-	case broker.CodeNoCredentials:
-		next = append(next, fmt.Sprintf(`name "certificate" and "key", or a "tokenFile", in %s`, e.context))
-	case broker.CodePolicyDenied:
-		next = append(next, "ask those who keep the policy; the broker's audit log has this request as "+requestID)
-	default:
-		if step, ok := nextStep[reason]; ok {
-			next = append(next, step)
-		}
+	}
+	if step := e.nextStep(reason, requestID); step != "" {
+		next = append(next, step)
 	}
 	return advise(fmt.Sprintf("%s (%s)", s.Message(), reason), next...)
+}
+
+// nextStep adds to the broker's words what only this side knows: its files and
+// flags, and the request's id.
+func (e explainer) nextStep(reason broker.Code, requestID string) string {
+	switch reason {
+	case broker.CodeNoCredentials:
+		return fmt.Sprintf(`name "certificate" and "key", or a "tokenFile", in %s`, e.context)
+	case broker.CodeBadCredentials:
+		return "those used are named in " + e.context + ", or by --token-file"
+	case broker.CodeVaultNotFound:
+		return "choose a vault with --vault"
+	case broker.CodeSecretNotFound:
+		return "see what there is with: keyward list"
+	case broker.CodeSecretDisabled:
+		return "see which versions are enabled with: keyward versions NAME"
+	case broker.CodePolicyDenied:
+		return "the broker's audit log has this request as " + requestID
+	case broker.CodeInternal, broker.CodeAuditUnavailable, broker.CodeVaultAuthentication, broker.CodeVaultUnavailable:
+		return "the broker's log has this request as " + requestID
+	}
+	return ""
 }
 
 // explainUnanswered explains an error that is not the broker's: it was not

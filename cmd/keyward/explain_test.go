@@ -29,7 +29,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want    []string
 	}{
 		{name: "no credentials", code: codes.Unauthenticated, message: "no credentials", reason: broker.CodeNoCredentials, want: []string{"no credentials (NO_CREDENTIALS)", "tokenFile", "context.json"}},
-		{name: "denied", code: codes.PermissionDenied, message: "the policy does not allow this", reason: broker.CodePolicyDenied, want: []string{"keyward: the policy does not allow this (POLICY_DENIED)\n  ask those who keep the policy"}},
+		{name: "denied", code: codes.PermissionDenied, message: "the policy does not allow this", reason: broker.CodePolicyDenied, want: []string{"keyward: the policy does not allow this (POLICY_DENIED)\n  the broker's audit log has this request as "}},
 		{name: "not found", code: codes.NotFound, message: "no such secret", reason: broker.CodeSecretNotFound, want: []string{"keyward list"}},
 		{
 			name: "a bad field", code: codes.InvalidArgument, message: "bad request", reason: broker.CodeBadField,

@@ -103,7 +103,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	defer func() { err = errors.Join(err, vaults.close()) }()
 
 	core, err := broker.New(broker.Config{
-		Vaults:         vaults.cached(*w.config.Cache.TTL),
+		Vaults:         vaults.cached(w.config.Cache.TTL.Duration),
 		Authorizer:     engine,
 		Auditor:        auditLog,
 		Logger:         w.log,
@@ -183,7 +183,7 @@ func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, t
 
 func (w wiring) openAudit() (*audit.Log, error) {
 	return audit.Open(audit.Config{
-		Path: w.config.file(w.config.Audit.Path), Sync: w.config.Audit.Sync, Logger: w.log,
+		Path: w.config.file(w.config.Audit.Path), Sync: w.config.Audit.Sync.Sync, Logger: w.log,
 	})
 }
 

@@ -113,7 +113,8 @@ func TestKeysRotateAndOutliveAnOutage(t *testing.T) {
 		}
 		set(nil, errors.New("down"))
 		time.Sleep(2 * refreshAfter)
-		if find("old") != 1 || find("old") != 1 {
+		find("old") // its age starts a fetch, which fails
+		if find("old") != 1 {
 			t.Error("an outage lost the old keys")
 		}
 		set([]jose.JSONWebKey{next}, nil)

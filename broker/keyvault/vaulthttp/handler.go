@@ -33,10 +33,16 @@ const (
 var apiVersions = []string{"7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"}
 
 // TokenVerifier judges bearer tokens: signature, audience, expiry. An error
-// refuses the token; its text is logged, not told. Verify may be called
-// concurrently.
+// refuses the token; its text is logged, not told, unless it has Key Vault's
+// words as an AKV method. Verify may be called concurrently.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) error
+}
+
+// tokenRefusal is an error of a TokenVerifier that says what Key Vault would.
+type tokenRefusal interface {
+	error
+	AKV() string
 }
 
 // Config is what a handler serves, and whom.
@@ -140,9 +146,13 @@ func (h *handler) authenticate(r *http.Request) error {
 		err = h.Tokens.Verify(r.Context(), token)
 	}
 	if err != nil {
+		message := "Error validating token."
+		if e, ok := errors.AsType[tokenRefusal](err); ok {
+			message = e.AKV()
+		}
 		return &refusal{
 			status: http.StatusUnauthorized, code: keyvault.ErrorUnauthorized,
-			message: "Error validating token.", cause: err,
+			message: message, cause: err,
 		}
 	}
 	return nil

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyward/keyward/broker/audit"
+)
+
+// fullConfig has every key of the file.
+const fullConfig = `
+grpc:  {address: "0.0.0.0:7443"}
+http:  {address: "0.0.0.0:7444"}
+admin: {address: "127.0.0.1:7446"}
+tls:   {certificate: server.pem, key: server-key.pem, clientCa: ca.pem}
+identity:
+  mtls: {trustDomain: example.org}
+  jwt:
+    - {name: kubernetes, issuer: "https://kubernetes.example", audience: keyward, groupsClaim: groups, caFile: k8s.pem, jwksFile: jwks.json}
+policy: {path: policy/}
+audit:  {path: audit.jsonl, sync: always}
+cache:  {ttl: "90s", staleIfError: 1h}
+pageTokens: {keyFile: page.key}
+vaults:
+  pay:
+    url: https://pay.vault.azure.net
+    caFile: ""
+    apiVersion: "7.6"
+    credential: {managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}
+  shop:
+    url: https://shop.vault.azure.net
+    credential: {clientSecret: {tenantId: t, clientId: c, secretEnv: SHOP_SECRET, authority: "https://login.microsoftonline.us"}}
+  edge:
+    local: {path: vault.db, keyFile: vault.key}
+`
+
+func TestConfigReadsEveryKey(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keyward.yaml")
+	if err := os.WriteFile(file, []byte(fullConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, warnings, err := loadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "keyward.yaml:12:36: cache.staleIfError has no effect yet") {
+		t.Errorf("warnings %q, want one of staleIfError", warnings)
+	}
+	if c.Cache.TTL.Duration != 90*time.Second || c.Audit.Sync.Sync != audit.SyncAlways || len(c.Vaults) != 3 ||
+		c.Identity.JWT[0].GroupsClaim != "groups" || c.Vaults["pay"].APIVersion != "7.6" {
+		t.Errorf("read %+v", c)
+	}
+	if got, want := c.file("page.key"), filepath.Join(filepath.Dir(file), "page.key"); got != want {
+		t.Errorf("a relative path is %s, want %s", got, want)
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	c, _, err := parseConfig("k.yaml", []byte(`
+tls: {certificate: s.pem, key: k.pem, clientCa: ca.pem}
+identity: {mtls: {trustDomain: example.org}}
+policy: {path: p}
+audit: {path: a}
+vaults: {pay: {url: "https://pay.vault.azure.net", credential: {managedIdentity: {}}}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.GRPC.Address != "0.0.0.0:7443" || c.HTTP.Address != "0.0.0.0:7444" || c.Admin.Address != "127.0.0.1:7446" ||
+		c.Cache.TTL.Duration != time.Minute || c.Audit.Sync.Sync != audit.SyncInterval {
+		t.Errorf("defaults: %+v", c)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	replace := func(old, with string) string {
+		if !strings.Contains(fullConfig, old) {
+			t.Fatalf("no %q to replace", old)
+		}
+		return strings.Replace(fullConfig, old, with, 1)
+	}
+	tests := map[string]struct{ text, want string }{
+		"an unknown key":           {replace("audit:  {path", "audti:  {path"), `k.yaml:11:1: unknown key "audti"`},
+		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:25:1: `},
+		"a wrong type":             {replace(`cache:  {ttl: "90s"`, "cache:  {ttl: soon"), "k.yaml:12:15: "},
+		"a list for a map":         {replace("policy: {path: policy/}", "policy: [policy/]"), "k.yaml:10:9: "},
+		"broken YAML":              {replace("policy: {path: policy/}", "policy: {path: policy/"), "k.yaml:"},
+		"an inline secret":         {replace("secretEnv: SHOP_SECRET", "secret: hunter2"), "secretFile"},
+		"two places of a secret":   {replace("secretEnv: SHOP_SECRET", "secretEnv: A, secretFile: b"), "either secretFile"},
+		"no place of a secret":     {replace("secretEnv: SHOP_SECRET, ", ""), "either secretFile"},
+		"http to a vault":          {replace("url: https://pay", "url: http://pay"), "k.yaml:16:10: vaults.pay.url: want the vault's https:// URL"},
+		"no credential":            {replace("credential: {managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "credential: {}"), "vaults.pay.credential: want exactly one"},
+		"a credential to come":     {replace("{managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "{azureCli: {}}"), "not built yet"},
+		"a bad alias":              {replace("  shop:", "  Shop.1:"), "an alias is"},
+		"a bad sync":               {replace("sync: always", "sync: sometimes"), "k.yaml:11:"},
+		"a negative TTL":           {replace(`ttl: "90s"`, "ttl: -1s"), "k.yaml:12:15: want a duration"},
+		"a bad address":            {replace(`grpc:  {address: "0.0.0.0:7443"}`, `grpc:  {address: "7443"}`), "k.yaml:2:18: grpc.address: want host:port"},
+		"no policy":                {replace("policy: {path: policy/}", ""), "policy.path: name the folder"},
+		"no audit":                 {replace("audit:  {path: audit.jsonl, sync: always}", ""), "audit.path: name the audit log"},
+		"no certificate":           {replace("certificate: server.pem, ", ""), "tls.certificate"},
+		"mtls without a client CA": {replace(", clientCa: ca.pem", ""), "tls.clientCa"},
+		"two issuers of one name":  {replace("    - {name: kubernetes", "    - {name: kubernetes, issuer: \"https://x\", audience: k}\n    - {name: kubernetes"), "mint each other's"},
+		"an issuer over http":      {replace("https://kubernetes.example", "http://kubernetes.example"), "identity.jwt[0].issuer"},
+		"nobody to believe":        {replace("  mtls: {trustDomain: example.org}\n  jwt:", "  jwt: []\nx:"), "unknown key"},
+		"local and a URL":          {replace("local: {path: vault.db", "url: https://x\n    local: {path: vault.db"), "either local or url"},
+		"nothing":                  {"", "vaults: name at least one"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := parseConfig("k.yaml", []byte(tt.text))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v\nwant %s", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error quotes the secret: %v", err)
+			}
+			if !strings.HasPrefix(err.Error(), "k.yaml:") {
+				t.Errorf("the error has no position: %v", err)
+			}
+		})
+	}
+}
+
+func TestClientSecretIsFoundOrMissed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "s"), []byte("from a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "empty"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := func(k string) string { return map[string]string{"SET": "from the environment"}[k] }
+	for name, tt := range map[string]struct {
+		s    clientSecretConfig
+		want string // "" for an error
+	}{
+		"file":           {clientSecretConfig{SecretFile: "s"}, "from a file"},
+		"environment":    {clientSecretConfig{SecretEnv: "SET"}, "from the environment"},
+		"empty file":     {clientSecretConfig{SecretFile: "empty"}, ""},
+		"no file":        {clientSecretConfig{SecretFile: "gone"}, ""},
+		"empty variable": {clientSecretConfig{SecretEnv: "UNSET"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := tt.s.secret(&config{dir: dir}, env)
+			if (err != nil) != (tt.want == "") || v.Reveal() != tt.want {
+				t.Errorf("got %q, %v", v.Reveal(), err)
+			}
+		})
+	}
+}
+
+// The configuration is fuzzed for what must never happen: a panic, or an error
+// that quotes an inline secret's line.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(fullConfig))
+	f.Add([]byte("vaults: {a: {local: {path: x, keyFile: y}}}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, _, err := parseConfig("k.yaml", text)
+		if err == nil && (c.Policy.Path == "" || c.Audit.Path == "" || len(c.Vaults) == 0) {
+			t.Fatalf("accepted without policy, audit log or vault: %q", text)
+		}
+	})
+}

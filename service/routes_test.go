@@ -1,0 +1,69 @@
+package service
+
+import (
+	"net/http"
+	"regexp"
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+)
+
+func TestRoutes(t *testing.T) {
+	rs, err := newRoutes(keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"GET /v1/{name=vaults/*/secrets/*}":            "GetSecret",
+		"GET /v1/{name=vaults/*/secrets/*/versions/*}": "GetSecret",
+		"PUT /v1/{name=vaults/*/secrets/*}":            "SetSecret",
+		"DELETE /v1/{name=vaults/*/secrets/*}":         "DeleteSecret",
+		"GET /v1/{parent=vaults/*}/secrets":            "ListSecrets",
+		"GET /v1/{parent=vaults/*/secrets/*}/versions": "ListSecretVersions",
+	}
+	for _, r := range rs {
+		if want[r.httpMethod+" "+r.template] == "" || r.rpc != "/keyward.v1.SecretService/"+want[r.httpMethod+" "+r.template] {
+			t.Errorf("%s %s is %s", r.httpMethod, r.template, r.rpc)
+		}
+	}
+	if len(rs) != len(want) {
+		t.Errorf("%d routes, want %d", len(rs), len(want))
+	}
+	if r, ok := rs.of(http.MethodGet, "/v1/{parent=vaults/*}/secrets"); !ok || r.known != "pageSize, pageToken" {
+		t.Errorf("ListSecrets takes %q", r.known)
+	}
+}
+
+// TestSecretFieldsAreRedacted walks every message of the API: a field that by
+// its name may carry a secret is debug_redact.
+func TestSecretFieldsAreRedacted(t *testing.T) {
+	secret := regexp.MustCompile(`(^|_)(value|page_token|blob|backup|password|pfx|pem|key_material|private_key|plaintext)$`)
+	redacted := 0
+	var walk func(protoreflect.MessageDescriptors)
+	walk = func(ms protoreflect.MessageDescriptors) {
+		for i := range ms.Len() {
+			m := ms.Get(i)
+			walk(m.Messages())
+			if m.IsMapEntry() {
+				continue
+			}
+			for j := range m.Fields().Len() {
+				f := m.Fields().Get(j)
+				if !secret.MatchString(string(f.Name())) {
+					continue
+				}
+				redacted++
+				if o, _ := f.Options().(*descriptorpb.FieldOptions); !o.GetDebugRedact() {
+					t.Errorf("%s is not debug_redact", f.FullName())
+				}
+			}
+		}
+	}
+	walk(keywardv1.File_keyward_v1_secrets_proto.Messages())
+	if redacted < 6 {
+		t.Errorf("only %d such fields: the walk sees too little", redacted)
+	}
+}
