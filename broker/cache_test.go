@@ -103,7 +103,7 @@ func TestCacheForgetsLoadsThatAWriteOvertook(t *testing.T) {
 			}
 			return nil
 		})
-		go w.GetSecret(context.WithoutCancel(t.Context()), w.name) //nolint:errcheck // only its load matters
+		go w.GetSecret(context.WithoutCancel(t.Context()), w.name)
 		synctest.Wait()
 		w.set(t, "second")
 		w.get(t, "second", false) // does not wait for the blocked load

@@ -46,7 +46,7 @@ var answers = map[broker.Code]answer{
 	},
 	broker.CodePolicyDenied: {
 		grpc: codes.PermissionDenied, level: slog.LevelDebug,
-		words: "the policy does not permit this, or there is no such thing; ask for a grant from who keeps the policy",
+		words: "the policy does not allow this, or there is no such thing; whoever keeps the policy can grant it",
 	},
 	broker.CodeBadName: {
 		grpc: codes.InvalidArgument, level: slog.LevelDebug,
@@ -98,11 +98,11 @@ var answers = map[broker.Code]answer{
 	},
 	broker.CodeVaultAuthentication: {
 		grpc: codes.Unavailable, level: slog.LevelWarn, retry: time.Second,
-		words: "the broker is not let into the vault; try again later, or tell who runs the broker",
+		words: "the broker is not let into the vault; try again later, or tell whoever runs the broker",
 	},
 	broker.CodeAuditUnavailable: {
 		grpc: codes.Unavailable, level: slog.LevelError,
-		words: "the audit log cannot be written, so nothing was disclosed or changed; tell who runs the broker",
+		words: "the audit log cannot be written, so nothing was disclosed or changed; tell whoever runs the broker",
 	},
 	broker.CodeNotSupported: {
 		grpc: codes.Unimplemented, level: slog.LevelDebug,
@@ -118,7 +118,7 @@ var answers = map[broker.Code]answer{
 	},
 	broker.CodeInternal: {
 		grpc: codes.Internal, level: slog.LevelError,
-		words: "internal error; tell who runs the broker the time of the call",
+		words: "internal error; tell whoever runs the broker the time of the call",
 	},
 }
 

@@ -14,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
@@ -34,18 +33,19 @@ type gateway struct {
 	*Server
 
 	routes routes
+	form   *jsonForm
 	mux    *runtime.ServeMux
 }
 
 func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, error) {
-	g := &gateway{Server: s}
+	g := &gateway{Server: s, form: newJSONForm()}
 	var err error
 	if g.routes, err = newRoutes(keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService")); err != nil {
 		return nil, err
 	}
 	none := func(string) (string, bool) { return "", false }
 	g.mux = runtime.NewServeMux(
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, newJSONForm()),
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, g.form),
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptReserved),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
@@ -180,7 +180,7 @@ func (g *gateway) write(ctx context.Context, w http.ResponseWriter, st *status.S
 	if httpStatus == 0 {
 		httpStatus = runtime.HTTPStatusFromCode(st.Code())
 	}
-	body, err := protojson.Marshal(st.Proto())
+	body, err := g.form.Marshal(st.Proto())
 	if err != nil {
 		g.log.ErrorContext(ctx, "an error could not be written", "error", err)
 		httpStatus, body = http.StatusInternalServerError, []byte(`{"code":13,"message":"internal error"}`)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,22 @@ type jsonForm struct {
 
 func newJSONForm() *jsonForm {
 	return &jsonForm{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{EmitDefaultValues: true}}}
+}
+
+// Marshal implements runtime.Marshaler: one line, and of one form. protojson
+// varies its spaces from build to build, so that nobody relies on them.
+func (j *jsonForm) Marshal(v any) ([]byte, error) {
+	raw, err := j.JSONPb.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var line bytes.Buffer
+	line.Grow(len(raw) + 1)
+	if err := json.Compact(&line, raw); err != nil {
+		return nil, err
+	}
+	line.WriteByte('\n')
+	return line.Bytes(), nil
 }
 
 // NewDecoder implements runtime.Marshaler: the whole body is one message, and

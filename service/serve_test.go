@@ -171,6 +171,10 @@ func TestHealth(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	close(w.served)
+	r, err := service.Health(w.server).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("after Serve: %v, %v", r, err)
+	}
 	if n := len(w.audit.Events()); n != 0 {
 		t.Errorf("%d events of health", n)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/keyward/keyward/broker/brokertest"
@@ -26,7 +27,10 @@ func TestSpans(t *testing.T) {
 	if _, err := w.client(w.billing()).GetSecret(ctx, &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"}); err != nil {
 		t.Fatal(err)
 	}
-	_ = w.dial(w.billing()).Invoke(ctx, "/keyward.v1.SecretService/secrets/db", &keywardv1.GetSecretRequest{}, &keywardv1.GetSecretResponse{})
+	if _, err := grpc_health_v1.NewHealthClient(w.dial(identity{})).Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.dial(w.billing()).Invoke(ctx, "/keyward.v1.SecretService/MadeUp", &keywardv1.GetSecretRequest{}, &keywardv1.GetSecretResponse{})
 	w.rest(w.billing(), "GET /v1/vaults/dev/secrets/db", "", "Traceparent", parent)
 	w.rest(w.billing(), "GET /v1/who/knows", "", "Traceparent", parent)
 	w.rest(w.billing(), "BREW /v1/vaults/dev/secrets/db", "", "Traceparent", parent)

@@ -31,7 +31,7 @@ func encodings(s string) map[string][]byte {
 		"hex":       []byte(hex.EncodeToString([]byte(s))),
 		"base64":    []byte(strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), "=")),
 		"base64url": []byte(base64.RawURLEncoding.EncodeToString([]byte(s))),
-		"bytes":     []byte(strings.Trim(fmt.Sprint([]byte(s)), "[]")),
+		"bytes":     bytes.Trim(fmt.Append(nil, []byte(s)), "[]"), // as %v prints bytes
 	}
 }
 

@@ -199,7 +199,7 @@ var inlineSecrets = []string{"secret", "clientSecretValue", "password", "token",
 // loadConfig reads and checks a configuration. Warnings name what is accepted
 // and has no effect.
 func loadConfig(path string) (c *config, warnings []string, err error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("configuration: %w", err)
 	}
@@ -410,7 +410,7 @@ func (s *clientSecretConfig) secret(c *config, env func(string) string) (broker.
 		}
 		return broker.Value{}, fmt.Errorf("the environment variable %s is empty: it is to hold the client secret", s.SecretEnv)
 	}
-	text, err := os.ReadFile(c.file(s.SecretFile)) //nolint:gosec // the configuration names the file
+	text, err := os.ReadFile(c.file(s.SecretFile))
 	if err != nil {
 		return broker.Value{}, fmt.Errorf("the client secret: %w", err)
 	}

@@ -145,7 +145,7 @@ func TestKilledWhileSetting(t *testing.T) {
 	case <-p.done:
 		t.Fatalf("it ended by itself\n%s", p.err)
 	}
-	p.stop(syscall.SIGKILL) //nolint:errcheck // killed
+	p.stop(syscall.SIGKILL)
 	cancel()
 	writers.Wait()
 

@@ -217,7 +217,7 @@ func shellQuote(s string) string {
 
 // ensureText returns the text in a file, and makes it up where there is none.
 func ensureText(path string) (broker.Value, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // a file of the user's folder
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte(rand.Text())
 		err = writeFile(path, append(text, '\n'))

@@ -185,11 +185,11 @@ func writeFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // a folder of ours
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:errcheck // opened to sync
+	defer d.Close()
 	return d.Sync()
 }
 

@@ -67,7 +67,7 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 		seen := false
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
-			p.out.Write(append(lines.Bytes(), '\n')) //nolint:errcheck // a buffer
+			p.out.Write(append(lines.Bytes(), '\n'))
 			if lines.Text() == "ready" && !seen {
 				seen = true
 				close(ready)
@@ -89,13 +89,13 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 // startDev starts keyward dev in dir, on ports of its own choice.
 func startDev(t *testing.T, dir string, env ...string) *process {
 	t.Helper()
-	const any = "127.0.0.1:0"
-	return start(t, dir, env, "dev", "--data", dir, "--grpc", any, "--http", any, "--vault", any, "--admin", any, "--log-level", "debug")
+	const free = "127.0.0.1:0"
+	return start(t, dir, env, "dev", "--data", dir, "--grpc", free, "--http", free, "--vault", free, "--admin", free, "--log-level", "debug")
 }
 
 // stop sends a signal and waits for the end.
 func (p *process) stop(sig syscall.Signal) error {
-	p.cmd.Process.Signal(sig) //nolint:errcheck // it may have ended
+	p.cmd.Process.Signal(sig)
 	select {
 	case <-p.done:
 	case <-time.After(patience):
@@ -184,7 +184,7 @@ func (p *process) metrics() string {
 	if m == nil {
 		p.t.Fatalf("no admin address in the log:\n%s", p.err)
 	}
-	resp, err := http.Get("http://" + m[1] + "/metrics") //nolint:noctx // a test
+	resp, err := http.Get("http://" + m[1] + "/metrics")
 	if err != nil {
 		p.t.Fatal(err)
 	}

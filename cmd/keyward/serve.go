@@ -49,7 +49,7 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	log := c.logger(a.err)
 	for _, w := range warnings {
-		log.Warn(w)
+		log.WarnContext(a.ctx, "configuration", "warning", w)
 	}
 	w := wiring{config: conf, env: a.env, log: log}
 	if c.Check || c.Online {

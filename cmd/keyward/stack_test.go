@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net"
-
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -130,7 +129,7 @@ func TestColdHerd(t *testing.T) {
 	if err := set(t.Context(), p.secrets(), "db-password", "herd"); err != nil {
 		t.Fatal(err)
 	}
-	p.stop(syscall.SIGTERM) //nolint:errcheck // a plain restart
+	p.stop(syscall.SIGTERM)
 
 	p = startDev(t, dir)
 	c := p.secrets()

@@ -47,7 +47,7 @@ func newTelemetry(ctx context.Context, env func(string) string, log *slog.Logger
 		return nil, fmt.Errorf("telemetry: OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		log.Warn("telemetry could not be exported", "error", err)
+		log.WarnContext(ctx, "telemetry could not be exported", "error", err)
 	}))
 
 	registry := prometheus.NewRegistry()

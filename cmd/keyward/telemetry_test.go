@@ -27,10 +27,10 @@ type collector struct {
 	collecttraces.UnimplementedTraceServiceServer
 	address string
 
-	mu      sync.Mutex
-	spans   []*tracepb.Span
-	metrics map[string]bool
-	raw     bytes.Buffer // everything that was received
+	mu    sync.Mutex
+	spans []*tracepb.Span
+	names map[string]bool // of metrics
+	raw   bytes.Buffer    // everything that was received
 }
 
 // metricsCollector is the same for metrics: the two services' methods share a
@@ -46,11 +46,11 @@ func startCollector(t *testing.T) *collector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{address: ln.Addr().String(), metrics: map[string]bool{}}
+	c := &collector{address: ln.Addr().String(), names: map[string]bool{}}
 	s := grpc.NewServer()
 	collecttraces.RegisterTraceServiceServer(s, c)
 	collectmetrics.RegisterMetricsServiceServer(s, metricsCollector{collector: c})
-	go s.Serve(ln) //nolint:errcheck // ends with Stop
+	go s.Serve(ln)
 	t.Cleanup(s.Stop)
 	return c
 }
@@ -82,7 +82,7 @@ func (m metricsCollector) Export(_ context.Context, r *collectmetrics.ExportMetr
 	for _, rm := range r.GetResourceMetrics() {
 		for _, sm := range rm.GetScopeMetrics() {
 			for _, metric := range sm.GetMetrics() {
-				m.collector.metrics[metric.GetName()] = true
+				m.names[metric.GetName()] = true
 			}
 		}
 	}
@@ -155,7 +155,7 @@ func TestTracesAndMetricsOfAGet(t *testing.T) {
 		"keyward.calls", "keyward.call.duration", "keyward.decisions", "keyward.vault.calls",
 		"keyward.vault.call.duration", "keyward.token.refreshes", "keyward.pool.connections",
 	} {
-		if !otlp.metrics[name] {
+		if !otlp.names[name] {
 			t.Errorf("the metric %s was not exported", name)
 		}
 	}

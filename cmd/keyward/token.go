@@ -111,7 +111,7 @@ func jwksFile(dir string) string      { return filepath.Join(dir, "jwks.json") }
 
 func readIssuerKey(dir string) (*ecdsa.PrivateKey, error) {
 	path := issuerKeyFile(dir)
-	text, err := os.ReadFile(path) //nolint:gosec // a file of the user's folder
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

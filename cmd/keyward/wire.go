@@ -94,7 +94,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	}); err != nil {
 		return fmt.Errorf("the audit log cannot be written, and nothing is served without: %w", err)
 	}
-	w.log.Info("policies loaded", "count", engine.Len(), "set", engine.Hash())
+	w.log.InfoContext(ctx, "policies loaded", "count", engine.Len(), "set", engine.Hash())
 
 	vaults, err := w.openVaults(tel)
 	if err != nil {
@@ -172,7 +172,7 @@ func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, t
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, ln.grpc, ln.http) }()
 
-	w.log.Info("serving", "grpc", ln.grpc.Addr().String(), "http", ln.http.Addr().String(), "admin", ln.admin.Addr().String())
+	w.log.InfoContext(ctx, "serving", "grpc", ln.grpc.Addr().String(), "http", ln.http.Addr().String(), "admin", ln.admin.Addr().String())
 	if w.ready != nil {
 		w.ready()
 	}

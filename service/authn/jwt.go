@@ -124,7 +124,7 @@ func bearer(headers []string) (string, error) {
 	if token = strings.TrimLeft(token, " "); !ok || token == "" {
 		return "", refuse(`the bearer token is empty; send "Authorization: Bearer <token>"`, nil)
 	}
-	if false {
+	if len(token) > maxTokenLen {
 		return "", refuse("the bearer token is longer than 16 KiB; get one with fewer claims", nil)
 	}
 	return token, nil

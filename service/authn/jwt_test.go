@@ -37,6 +37,8 @@ import (
 type signer struct {
 	rsa *rsa.PrivateKey
 	ec  *ecdsa.PrivateKey
+	// weak is too short for anybody to rely on.
+	weak *rsa.PrivateKey
 }
 
 func newSigner(t *testing.T) signer {
@@ -49,7 +51,11 @@ func newSigner(t *testing.T) signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signer{rsa: r, ec: e}
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer{rsa: r, ec: e, weak: weak}
 }
 
 // jwks is the signer's public key set. A symmetric key is in it, as a careless
@@ -59,6 +65,7 @@ func (s signer) jwks(t *testing.T) []byte {
 	raw, err := json.Marshal(map[string]any{"keys": []any{
 		jose.JSONWebKey{Key: &s.rsa.PublicKey, KeyID: "rsa", Use: "sig"},
 		jose.JSONWebKey{Key: &s.ec.PublicKey, KeyID: "ec", Use: "sig"},
+		jose.JSONWebKey{Key: &s.weak.PublicKey, KeyID: "weak", Use: "sig"},
 		map[string]string{"kty": "oct", "kid": "oct", "k": b64([]byte("secret"))},
 	}})
 	if err != nil {
@@ -73,6 +80,10 @@ func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 func (s signer) sign(t *testing.T, alg, header, claims string) string {
 	t.Helper()
 	input := b64([]byte(header)) + "." + b64([]byte(claims))
+	token := input
+	if strings.Contains(header, `"b64":false`) {
+		input = b64([]byte(header)) + "." + claims
+	}
 	sum := sha256.Sum256([]byte(input))
 	var sig []byte
 	var err error
@@ -92,6 +103,8 @@ func (s signer) sign(t *testing.T, alg, header, claims string) string {
 		m := hmac.New(sha256.New, pub)
 		m.Write([]byte(input))
 		sig = m.Sum(nil)
+	case "weak":
+		sig, err = rsa.SignPKCS1v15(rand.Reader, s.weak, crypto.SHA256, sum[:])
 	case "none":
 	default:
 		t.Fatalf("no such algorithm: %s", alg)
@@ -99,7 +112,7 @@ func (s signer) sign(t *testing.T, alg, header, claims string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return input + "." + b64(sig)
+	return token + "." + b64(sig)
 }
 
 const iss, aud = "https://issuer.example", "keyward"
@@ -205,6 +218,7 @@ func TestJWTRefuses(t *testing.T) {
 		"alg not configured":            s.sign(t, "PS256", `{"alg":"PS256","kid":"rsa"}`, claims(t, nil)),
 		"alg of another key kind":       s.sign(t, "RS256", `{"alg":"ES256","kid":"rsa"}`, claims(t, nil)),
 		"ES256 signature, RSA kid":      s.sign(t, "ES256", `{"alg":"ES256","kid":"rsa"}`, claims(t, nil)),
+		"a key of 1024 bits":            s.sign(t, "weak", `{"alg":"RS256","kid":"weak"}`, claims(t, nil)),
 		"unknown kid":                   s.sign(t, "ES256", `{"alg":"ES256","kid":"nobody"}`, claims(t, nil)),
 		"kid is a path":                 s.sign(t, "ES256", `{"alg":"ES256","kid":"../../etc/passwd"}`, claims(t, nil)),
 		"kid is no string":              s.sign(t, "ES256", `{"alg":"ES256","kid":7}`, claims(t, nil)),

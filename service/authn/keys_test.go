@@ -125,6 +125,14 @@ func TestKeysRotateAndOutliveAnOutage(t *testing.T) {
 		if find("old") != 0 {
 			t.Error("a withdrawn key is still found")
 		}
+
+		// A key is withdrawn though no token names another.
+		set([]jose.JSONWebKey{old}, nil)
+		time.Sleep(refreshAfter)
+		find("next") // its age starts a fetch
+		if find("next") != 0 {
+			t.Error("a key withdrawn in silence is still found")
+		}
 	})
 }
 
