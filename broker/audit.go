@@ -35,7 +35,8 @@ type Event struct {
 	Outcome string
 	Cached  bool
 	Stale   bool
-	// Items are the objects of a list that were disclosed.
+	// Items are the objects of a list that were disclosed, or those that a batch
+	// asked for.
 	Items []Item
 	// Trace is the W3C trace id, if the call is traced.
 	Trace string
@@ -46,6 +47,8 @@ type Item struct {
 	Resource Name
 	Decision Decision
 	Outcome  string
+	Cached   bool
+	Stale    bool
 }
 
 // Auditor records an event. It returns once the event would survive the

@@ -38,9 +38,17 @@ type Action string
 const (
 	ActionGetSecret           Action = "getSecret"
 	ActionSetSecret           Action = "setSecret"
+	ActionUpdateSecret        Action = "updateSecret"
+	ActionGenerateSecret      Action = "generateSecret"
 	ActionDeleteSecret        Action = "deleteSecret"
 	ActionListSecrets         Action = "listSecrets"
 	ActionListSecretVersions  Action = "listSecretVersions"
+	ActionGetDeletedSecret    Action = "getDeletedSecret"
+	ActionListDeletedSecrets  Action = "listDeletedSecrets"
+	ActionUndeleteSecret      Action = "undeleteSecret"
+	ActionPurgeSecret         Action = "purgeSecret"
+	ActionBackupSecret        Action = "backupSecret"
+	ActionRestoreSecret       Action = "restoreSecret"
 	ActionDownloadCertificate Action = "downloadCertificate"
 )
 
@@ -49,8 +57,8 @@ const (
 type Request struct {
 	Principal Principal
 	Action    Action
-	// Resource is an object. Where it is a collection, the question is whether
-	// any object of it could be permitted.
+	// Resource is an object, or for ActionRestoreSecret a vault. Where it is a
+	// collection, the question is whether any object of it could be permitted.
 	Resource  Name
 	Time      time.Time
 	Peer      netip.Addr

@@ -48,6 +48,7 @@ type Broker struct {
 	vaults    map[Name]Vault
 	authz     Authorizer
 	auditor   Auditor
+	writers   writers
 	log       *slog.Logger
 	tracer    trace.Tracer
 	decisions metric.Int64Counter
@@ -125,6 +126,9 @@ func read[T any](
 	}
 	v, err := act(ctx, &ev)
 	ev.Outcome = outcome(err)
+	if err != nil {
+		ev.Items = nil // nothing is disclosed
+	}
 	if rerr := b.record(ctx, ev); rerr != nil {
 		return none, rerr
 	}
@@ -150,6 +154,7 @@ func change[T any](
 		return none, err
 	}
 	v, err := act(ctx)
+	err = unsure(err)
 	ev.Phase, ev.Outcome = PhaseOutcome, outcome(err)
 	if rerr := b.record(ctx, ev); rerr != nil {
 		return none, &Error{
@@ -162,6 +167,16 @@ func change[T any](
 		return none, err
 	}
 	return v, nil
+}
+
+// unsure says of a vault's failure that the change may have been made.
+func unsure(err error) error {
+	if CodeOf(err) != CodeVaultUnavailable {
+		return err
+	}
+	e := *AsError(err)
+	e.Message = "the vault does not answer as it should, and the change may have been made; look before you make it again"
+	return &e
 }
 
 // enter decides. A denial is recorded and ends the call.

@@ -65,15 +65,15 @@ var operations = map[string]struct {
 	do     func(context.Context, *world, broker.Name) error
 }{
 	"GetSecret": {false, brokertest.GetSecret, func(ctx context.Context, w *world, n broker.Name) error {
-		v, err := w.GetSecret(ctx, alice, n)
+		v, err := w.GetSecret(ctx, alice, n, broker.GetSecretOptions{})
 		return disclosed(v.Value.Len() > 0, err)
 	}},
 	"SetSecret": {true, brokertest.SetSecret, func(ctx context.Context, w *world, n broker.Name) error {
-		_, err := w.SetSecret(ctx, alice, n, broker.NewSecret{Value: broker.NewValue("new"), Enabled: true})
+		_, err := w.SetSecret(ctx, alice, n, broker.NewSecret{Value: broker.NewValue("new"), Enabled: true}, broker.SetSecretOptions{})
 		return err
 	}},
 	"DeleteSecret": {true, brokertest.DeleteSecret, func(ctx context.Context, w *world, n broker.Name) error {
-		_, err := w.DeleteSecret(ctx, alice, n)
+		_, err := w.DeleteSecret(ctx, alice, n, "")
 		return err
 	}},
 	"ListSecrets": {false, brokertest.ListSecrets, func(ctx context.Context, w *world, n broker.Name) error {
@@ -84,7 +84,58 @@ var operations = map[string]struct {
 		p, err := w.ListSecretVersions(ctx, alice, n, broker.Page{})
 		return disclosed(len(p.Secrets) > 0, err)
 	}},
+	"UpdateSecret": {true, brokertest.UpdateSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		_, err := w.UpdateSecret(ctx, alice, n, broker.SecretUpdate{ContentType: new("x")}, "")
+		return err
+	}},
+	"GenerateSecret": {true, brokertest.SetSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		_, err := w.GenerateSecret(ctx, alice, n, broker.Generator{}, broker.NewSecret{Enabled: true}, broker.SetSecretOptions{})
+		return err
+	}},
+	"BatchGetSecrets": {false, brokertest.GetSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		r, err := w.BatchGetSecrets(ctx, alice, n.Vault(), []broker.Name{n}, broker.GetSecretOptions{})
+		if err != nil {
+			return disclosed(len(r) > 0, err)
+		}
+		return disclosed(r[0].Value.Value.Len() > 0, r[0].Err)
+	}},
+	"GetDeletedSecret": {false, brokertest.GetDeletedSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		w.remove(ctx, n)
+		d, err := w.GetDeletedSecret(ctx, alice, n)
+		return disclosed(!d.Deleted.IsZero(), err)
+	}},
+	"ListDeletedSecrets": {false, brokertest.ListDeletedSecrets, func(ctx context.Context, w *world, n broker.Name) error {
+		w.remove(ctx, n)
+		p, err := w.ListDeletedSecrets(ctx, alice, n.Vault(), broker.Page{})
+		return disclosed(len(p.Secrets) > 0, err)
+	}},
+	"UndeleteSecret": {true, brokertest.RecoverSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		w.remove(ctx, n)
+		_, err := w.UndeleteSecret(ctx, alice, n)
+		return err
+	}},
+	"PurgeSecret": {true, brokertest.PurgeSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		w.remove(ctx, n)
+		return w.PurgeSecret(ctx, alice, n)
+	}},
+	"BackupSecret": {false, brokertest.BackupSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		blob, err := w.BackupSecret(ctx, alice, n)
+		return disclosed(blob.Len() > 0, err)
+	}},
+	"RestoreSecret": {true, brokertest.RestoreSecret, func(ctx context.Context, w *world, n broker.Name) error {
+		blob, err := w.store.BackupSecret(ctx, n)
+		if err != nil {
+			blob = broker.NewValue("a blob")
+		}
+		w.remove(ctx, n)
+		_ = w.store.PurgeSecret(ctx, n)
+		_, err = w.RestoreSecret(ctx, alice, n.Vault(), blob)
+		return err
+	}},
 }
+
+// remove soft-deletes a secret behind the broker's back, if it is there.
+func (w *world) remove(ctx context.Context, n broker.Name) { _, _ = w.store.DeleteSecret(ctx, n) }
 
 // disclosed makes it an error of its own if a failed call gave something away.
 func disclosed(something bool, err error) error {
@@ -202,7 +253,7 @@ func TestARecordOutlivesItsCaller(t *testing.T) {
 		cancel()
 		return nil
 	})
-	if _, err := w.GetSecret(ctx, alice, n); broker.CodeOf(err) != broker.CodeCanceled {
+	if _, err := w.GetSecret(ctx, alice, n, broker.GetSecretOptions{}); broker.CodeOf(err) != broker.CodeCanceled {
 		t.Fatalf("got %v, want CANCELED", err)
 	}
 	if events := w.audit.Events(); len(events) != 1 || events[0].Outcome != "CANCELED" {

@@ -58,7 +58,10 @@ type cacheEntry struct {
 	gen   uint64
 }
 
-var _ SecretStore = (*SecretCache)(nil)
+var (
+	_ SecretStore = (*SecretCache)(nil)
+	_ FreshReader = (*SecretCache)(nil)
+)
 
 // NewSecretCache returns a cache over store.
 func NewSecretCache(store SecretStore, c SecretCacheConfig) *SecretCache {
@@ -85,8 +88,21 @@ func NewSecretCache(store SecretStore, c SecretCacheConfig) *SecretCache {
 
 // GetSecret implements SecretStore.
 func (c *SecretCache) GetSecret(ctx context.Context, name Name) (SecretValue, error) {
+	return c.getSecret(ctx, name, c.ttl)
+}
+
+// GetSecretWithin implements FreshReader. The time to live bounds maxAge.
+func (c *SecretCache) GetSecretWithin(ctx context.Context, name Name, maxAge time.Duration) (SecretValue, error) {
+	if maxAge > 0 {
+		return c.getSecret(ctx, name, min(maxAge, c.ttl))
+	}
+	// A call of its own: a load under way may have asked before this began.
+	return c.ask(ctx, name, c.gen(name).Load())
+}
+
+func (c *SecretCache) getSecret(ctx context.Context, name Name, within time.Duration) (SecretValue, error) {
 	gen := c.gen(name).Load()
-	if e, ok := c.entries.GetIfPresent(name); ok && e.gen == gen && time.Since(e.asked) < c.ttl {
+	if e, ok := c.entries.GetIfPresent(name); ok && e.gen == gen && time.Since(e.asked) < within {
 		e.value.Cached = true
 		return e.value, nil
 	}
@@ -117,6 +133,33 @@ func (c *SecretCache) SetSecret(ctx context.Context, name Name, s NewSecret) (Se
 	return c.SecretStore.SetSecret(ctx, name, s)
 }
 
+// UpdateSecret implements SecretStore.
+func (c *SecretCache) UpdateSecret(ctx context.Context, name Name, u SecretUpdate) (Secret, error) {
+	defer c.forget(name)
+	return c.SecretStore.UpdateSecret(ctx, name, u)
+}
+
+// RecoverSecret implements SecretStore.
+func (c *SecretCache) RecoverSecret(ctx context.Context, name Name) (Secret, error) {
+	defer c.forget(name)
+	return c.SecretStore.RecoverSecret(ctx, name)
+}
+
+// PurgeSecret implements SecretStore.
+func (c *SecretCache) PurgeSecret(ctx context.Context, name Name) error {
+	defer c.forget(name)
+	return c.SecretStore.PurgeSecret(ctx, name)
+}
+
+// RestoreSecret implements SecretStore.
+func (c *SecretCache) RestoreSecret(ctx context.Context, vault Name, blob Value) (Secret, error) {
+	s, err := c.SecretStore.RestoreSecret(ctx, vault, blob)
+	if err == nil {
+		c.forget(s.Name)
+	}
+	return s, err
+}
+
 // DeleteSecret implements SecretStore.
 func (c *SecretCache) DeleteSecret(ctx context.Context, name Name) (DeletedSecret, error) {
 	defer c.forget(name)
@@ -133,12 +176,24 @@ func (c *SecretCache) load(ctx context.Context, name Name, gen uint64) (v Secret
 	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
+	return c.ask(ctx, name, gen)
+}
+
+// ask asks the store, and keeps the answer unless a write overtook it.
+func (c *SecretCache) ask(ctx context.Context, name Name, gen uint64) (SecretValue, error) {
 	asked := time.Now()
-	v, err = c.SecretStore.GetSecret(ctx, name)
-	if err != nil {
+	v, err := c.SecretStore.GetSecret(ctx, name)
+	switch {
+	case CodeOf(err) == CodeSecretNotFound, CodeOf(err) == CodeSecretDisabled:
+		c.entries.Invalidate(name)
+		return SecretValue{}, err
+	case err != nil:
 		return SecretValue{}, err
 	}
-	if c.ttl > 0 && c.gen(name).Load() == gen {
+	// A slower answer to an older question does not replace a newer one.
+	e, ok := c.entries.GetIfPresent(name)
+	newer := ok && e.gen == gen && e.asked.After(asked)
+	if c.ttl > 0 && c.gen(name).Load() == gen && !newer {
 		c.entries.Set(name, cacheEntry{value: v, asked: asked, gen: gen})
 	}
 	return v, nil

@@ -152,6 +152,109 @@ func TestCacheCoalescesAndDetaches(t *testing.T) {
 	})
 }
 
+func TestCacheAnswersWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCacheWorld(t, time.Minute)
+		w.get(t, "first", false)
+		for _, step := range []struct {
+			after, within time.Duration
+			cached        bool
+		}{
+			{0, time.Minute, true},
+			{0, 0, false},
+			{10 * time.Second, 20 * time.Second, true},
+			{10 * time.Second, 20 * time.Second, false},
+			{59 * time.Second, time.Hour, true},
+			{time.Second, time.Hour, false}, // the time to live bounds it
+			{time.Second, 0, false},
+		} {
+			time.Sleep(step.after)
+			v, err := w.GetSecretWithin(t.Context(), w.name, step.within)
+			if err != nil || v.Cached != step.cached || time.Since(v.Fetched) > step.within {
+				t.Errorf("%+v: cached %v, %v", step, v.Cached, err)
+			}
+		}
+		// What was asked for afresh serves the others.
+		w.get(t, "first", true)
+	})
+}
+
+// Each write through the cache ends what it knows of the name.
+func TestCacheForgetsByEveryWrite(t *testing.T) {
+	w := newCacheWorld(t, time.Hour)
+	ctx := t.Context()
+	var blob broker.Value
+	writes := []struct {
+		name string
+		do   func() error
+		want broker.Code // of a read afterwards
+	}{
+		{"update", func() error {
+			_, err := w.UpdateSecret(ctx, w.name, broker.SecretUpdate{ContentType: new("x")})
+			return err
+		}, ""},
+		{"a failed update", func() error {
+			w.store.SetHook(func(_ context.Context, method string, _ broker.Name) error {
+				if method == brokertest.UpdateSecret {
+					return &broker.Error{Code: broker.CodeVaultUnavailable}
+				}
+				return nil
+			})
+			defer w.store.SetHook(nil)
+			_, err := w.UpdateSecret(ctx, w.name, broker.SecretUpdate{ContentType: new("y")})
+			if broker.CodeOf(err) != broker.CodeVaultUnavailable {
+				return err
+			}
+			return nil
+		}, ""},
+		{"recover", func() error {
+			if _, err := w.store.DeleteSecret(ctx, w.name); err != nil {
+				return err
+			}
+			_, err := w.RecoverSecret(ctx, w.name)
+			return err
+		}, ""},
+		{"restore", func() (err error) {
+			if blob, err = w.BackupSecret(ctx, w.name); err != nil {
+				return err
+			}
+			if _, err := w.store.DeleteSecret(ctx, w.name); err != nil {
+				return err
+			}
+			if err := w.store.PurgeSecret(ctx, w.name); err != nil {
+				return err
+			}
+			_, err = w.RestoreSecret(ctx, w.name.Vault(), blob)
+			return err
+		}, ""},
+		{"purge", func() error {
+			if _, err := w.store.DeleteSecret(ctx, w.name); err != nil {
+				return err
+			}
+			return w.PurgeSecret(ctx, w.name)
+		}, broker.CodeSecretNotFound},
+	}
+	for _, write := range writes {
+		latest, err := w.GetSecret(ctx, w.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []broker.Name{w.name, latest.Name} {
+			if _, err := w.GetSecret(ctx, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := write.do(); err != nil {
+			t.Fatalf("%s: %v", write.name, err)
+		}
+		for _, n := range []broker.Name{w.name, latest.Name} {
+			if v, err := w.GetSecret(ctx, n); broker.CodeOf(err) != write.want || v.Cached {
+				t.Errorf("%s: %v: cached %v, %v; want a new answer, %q", write.name, n, v.Cached, err, write.want)
+			}
+		}
+	}
+}
+
 func TestCacheKeepsNoErrors(t *testing.T) {
 	w := newCacheWorld(t, time.Hour)
 	w.store.SetHook(func(context.Context, string, broker.Name) error {
@@ -193,11 +296,11 @@ func TestCacheLiesUnderTheGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.GetSecret(t.Context(), alice, cache.name); err != nil {
+	if _, err := b.GetSecret(t.Context(), alice, cache.name, broker.GetSecretOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	mallory := broker.Caller{Principal: broker.Principal{ID: "spiffe://example.org/mallory"}}
-	v, err := b.GetSecret(t.Context(), mallory, cache.name)
+	v, err := b.GetSecret(t.Context(), mallory, cache.name, broker.GetSecretOptions{})
 	if broker.CodeOf(err) != broker.CodePolicyDenied || v.Value.Len() != 0 {
 		t.Errorf("got %v", err)
 	}

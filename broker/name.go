@@ -9,8 +9,9 @@ import (
 type Kind string
 
 const (
-	KindSecrets      Kind = "secrets"
-	KindCertificates Kind = "certificates"
+	KindSecrets        Kind = "secrets"
+	KindDeletedSecrets Kind = "deletedSecrets"
+	KindCertificates   Kind = "certificates"
 )
 
 // Limits of the segments of a name.

@@ -3,7 +3,7 @@ package broker
 import (
 	"context"
 	"slices"
-	"unicode/utf8"
+	"time"
 )
 
 const (
@@ -14,60 +14,79 @@ const (
 	maxWalk = 40
 )
 
-// GetSecret returns the named version, or the latest.
+// GetSecretOptions are what a reader may ask for beside a name.
+type GetSecretOptions struct {
+	// MaxAge is how old the answer may be, 0 to ask the vault; nil leaves it to
+	// the cache.
+	MaxAge *time.Duration
+	// KnownVersion is the version that the caller has, if any.
+	KnownVersion string
+	// KnownETags are the etags that the caller has; "*" is any.
+	KnownETags []string
+}
+
+// GetSecret returns the named version, or the latest. If the caller has it
+// already, as o tells, the answer is NotModified and has no value.
 //
 // A secret that turns out to be a certificate's holds its private key: it also
 // takes ActionDownloadCertificate on that certificate.
-func (b *Broker) GetSecret(ctx context.Context, c Caller, name Name) (SecretValue, error) {
+func (b *Broker) GetSecret(ctx context.Context, c Caller, name Name, o GetSecretOptions) (SecretValue, error) {
+	if err := o.validate(); err != nil {
+		return SecretValue{}, err
+	}
 	return read(ctx, b, c, ActionGetSecret, name, func(ctx context.Context, ev *Event) (SecretValue, error) {
-		store, err := b.secrets(name)
-		if err != nil {
-			return SecretValue{}, err
-		}
-		v, err := store.GetSecret(ctx, name)
+		v, err := b.getSecret(ctx, c, name, o.MaxAge, &ev.Decision)
 		if err != nil {
 			return SecretValue{}, err
 		}
 		ev.Cached, ev.Stale = v.Cached, v.Stale
-		if v.Managed {
-			if d := b.decide(ctx, c, ActionDownloadCertificate, name.As(KindCertificates)); !d.Allowed {
-				ev.Decision = d
-				return SecretValue{}, &Error{Code: CodePolicyDenied}
-			}
+		if o.knows(v.Secret) {
+			v.Value, v.NotModified = Value{}, true
 		}
 		return v, nil
 	})
 }
 
-// SetSecret makes a new version of a secret.
-func (b *Broker) SetSecret(ctx context.Context, c Caller, name Name, s NewSecret) (Secret, error) {
-	if err := s.validate(); err != nil {
-		return Secret{}, err
+// getSecret is the act of a read that was allowed by d, which it replaces if
+// the secret takes more.
+func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *time.Duration, d *Decision) (SecretValue, error) {
+	store, err := b.secrets(name)
+	if err != nil {
+		return SecretValue{}, err
 	}
-	if err := wantBase(name); err != nil {
-		return Secret{}, err
+	var v SecretValue
+	if fresh, ok := store.(FreshReader); ok && maxAge != nil {
+		v, err = fresh.GetSecretWithin(ctx, name, *maxAge)
+	} else {
+		v, err = store.GetSecret(ctx, name)
 	}
-	return change(ctx, b, c, ActionSetSecret, name, func(ctx context.Context) (Secret, error) {
-		store, err := b.secrets(name)
-		if err != nil {
-			return Secret{}, err
+	if err != nil {
+		return SecretValue{}, err
+	}
+	if v.Managed {
+		if more := b.decide(ctx, c, ActionDownloadCertificate, name.As(KindCertificates)); !more.Allowed {
+			*d = more
+			return SecretValue{}, &Error{Code: CodePolicyDenied}
 		}
-		return store.SetSecret(ctx, name, s)
-	})
+	}
+	return v, nil
 }
 
-// DeleteSecret soft-deletes a secret with all its versions.
-func (b *Broker) DeleteSecret(ctx context.Context, c Caller, name Name) (DeletedSecret, error) {
-	if err := wantBase(name); err != nil {
-		return DeletedSecret{}, err
+func (o GetSecretOptions) validate() error {
+	if o.MaxAge != nil && *o.MaxAge < 0 {
+		return &Error{Code: CodeBadField, Field: "max_age", Message: "max_age is 0s or more"}
 	}
-	return change(ctx, b, c, ActionDeleteSecret, name, func(ctx context.Context) (DeletedSecret, error) {
-		store, err := b.secrets(name)
-		if err != nil {
-			return DeletedSecret{}, err
-		}
-		return store.DeleteSecret(ctx, name)
-	})
+	if o.KnownVersion != "" && !validVersion(o.KnownVersion) {
+		return &Error{Code: CodeBadField, Field: "known_version", Message: "a version is 32 lower-case hexadecimal digits"}
+	}
+	return nil
+}
+
+func (o GetSecretOptions) knows(s Secret) bool {
+	if o.KnownVersion != "" && o.KnownVersion == s.Name.Version() {
+		return true
+	}
+	return slices.Contains(o.KnownETags, "*") || slices.Contains(o.KnownETags, s.ETag())
 }
 
 // ListSecrets returns a page of the vault's secrets that the caller may list.
@@ -76,41 +95,57 @@ func (b *Broker) DeleteSecret(ctx context.Context, c Caller, name Name) (Deleted
 // A caller whom no policy could let list anything in the vault is denied before
 // the vault is asked.
 func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) (SecretPage, error) {
+	return walk(ctx, b, c, ActionListSecrets, vault, p,
+		func(ctx context.Context, store SecretStore, p Page) ([]Secret, string, error) {
+			got, err := store.ListSecrets(ctx, vault, p)
+			return got.Secrets, got.Next, err
+		},
+		func(s Secret) Name { return s.Name },
+		func(s []Secret, next string) SecretPage { return SecretPage{Secrets: s, Next: next} })
+}
+
+// walk is a guarded list: it takes pages of the store, leaves out what the
+// caller may not list, and stops when the page is full or the way was long.
+func walk[T, P any](
+	ctx context.Context, b *Broker, c Caller, a Action, vault Name, p Page,
+	list func(context.Context, SecretStore, Page) ([]T, string, error),
+	name func(T) Name,
+	page func([]T, string) P,
+) (P, error) {
+	var none P
 	size, err := pageSize(p.Size)
 	if err != nil {
-		return SecretPage{}, err
+		return none, err
 	}
-	collection := vault.Collection(KindSecrets)
-	return read(ctx, b, c, ActionListSecrets, collection, func(ctx context.Context, ev *Event) (SecretPage, error) {
+	return read(ctx, b, c, a, vault.Collection(KindSecrets), func(ctx context.Context, ev *Event) (P, error) {
 		store, err := b.secrets(vault)
 		if err != nil {
-			return SecretPage{}, err
+			return none, err
 		}
-		out := SecretPage{Next: p.Token}
-		step := min(size, MaxStorePage)
+		var out []T
+		next, step := p.Token, min(size, MaxStorePage)
 		// A further store page is asked for only if the whole of it would fit: a
 		// page of the vault cannot be resumed in its middle.
-		for walked := 0; walked < maxWalk && len(out.Secrets)+step <= size; walked++ {
-			got, err := store.ListSecrets(ctx, vault, Page{Size: step, Token: out.Next})
-			if err != nil {
-				return SecretPage{}, err
+		for walked := 0; walked < maxWalk && len(out)+step <= size; walked++ {
+			var got []T
+			if got, next, err = list(ctx, store, Page{Size: step, Token: next}); err != nil {
+				return none, err
 			}
-			for _, s := range got.Secrets {
-				d, err := b.authorize(ctx, c, ActionListSecrets, s.Name)
+			for _, item := range got {
+				d, err := b.authorize(ctx, c, a, name(item))
 				if err != nil {
 					b.log.ErrorContext(ctx, "the policy could not be evaluated; left out of a list", "error", err)
 				}
-				if !d.Allowed {
-					continue
+				if d.Allowed {
+					out = append(out, item)
+					ev.Items = append(ev.Items, Item{Resource: name(item), Decision: d, Outcome: OutcomeOK})
 				}
-				out.Secrets = append(out.Secrets, s)
-				ev.Items = append(ev.Items, Item{Resource: s.Name, Decision: d, Outcome: OutcomeOK})
 			}
-			if out.Next = got.Next; out.Next == "" {
+			if next == "" {
 				break
 			}
 		}
-		return out, nil
+		return page(out, next), nil
 	})
 }
 
@@ -152,29 +187,6 @@ func (b *Broker) ListSecretVersions(ctx context.Context, c Caller, name Name, p 
 		}
 		return out, nil
 	})
-}
-
-func (s NewSecret) validate() error {
-	switch {
-	case s.Value.Len() == 0:
-		return &Error{Code: CodeBadField, Field: "value", Message: "a value is required"}
-	case s.Value.Len() > MaxValueLen:
-		return &Error{Code: CodeValueTooLarge, Field: "value", Message: "a value is at most 25600 bytes"}
-	case !utf8.ValidString(s.Value.Reveal()):
-		return &Error{Code: CodeBadField, Field: "value", Message: "a value is UTF-8 text; encode binary data, and say how in content_type"}
-	case utf8.RuneCountInString(s.ContentType) > MaxContentTypeLen:
-		return &Error{Code: CodeBadField, Field: "content_type", Message: "a content type is at most 255 characters"}
-	case len(s.Tags) > MaxTags:
-		return &Error{Code: CodeBadField, Field: "tags", Message: "a secret has at most 15 tags"}
-	case !s.NotBefore.IsZero() && !s.Expires.IsZero() && !s.NotBefore.Before(s.Expires):
-		return &Error{Code: CodeBadField, Field: "expire_time", Message: "expire_time must be after not_before_time"}
-	}
-	for k, v := range s.Tags {
-		if k == "" || utf8.RuneCountInString(k) > MaxTagLen || utf8.RuneCountInString(v) > MaxTagLen {
-			return &Error{Code: CodeBadField, Field: "tags", Message: "a tag's name is 1 to 256 characters, its value at most 256"}
-		}
-	}
-	return nil
 }
 
 func wantBase(n Name) error {

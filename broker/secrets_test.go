@@ -38,7 +38,7 @@ func TestAManagedSecretAlsoTakesTheCertificatesAction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := b.GetSecret(t.Context(), alice, n)
+		v, err := b.GetSecret(t.Context(), alice, n, broker.GetSecretOptions{})
 		if allowed != (err == nil) || allowed != (v.Value.Len() > 0) {
 			t.Errorf("downloadCertificate allowed=%v: %v, %d bytes", allowed, err, v.Value.Len())
 		}
@@ -48,6 +48,75 @@ func TestAManagedSecretAlsoTakesTheCertificatesAction(t *testing.T) {
 		}
 		if e := w.audit.Events(); len(e) != 1 || e[0].Decision.Allowed != allowed {
 			t.Errorf("recorded %+v", e)
+		}
+	}
+}
+
+func TestGetSecretKnown(t *testing.T) {
+	w := newWorld(t, brokertest.AllowAll{})
+	n := w.put(t, "a", "old")
+	old, err := w.store.GetSecret(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, "a", "new")
+	now, err := w.store.GetSecret(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		name  broker.Name
+		o     broker.GetSecretOptions
+		known bool
+		field string // at fault
+	}{
+		"nothing known":        {n, broker.GetSecretOptions{}, false, ""},
+		"the version":          {n, broker.GetSecretOptions{KnownVersion: now.Name.Version()}, true, ""},
+		"an older version":     {n, broker.GetSecretOptions{KnownVersion: old.Name.Version()}, false, ""},
+		"of a pinned version":  {old.Name, broker.GetSecretOptions{KnownVersion: old.Name.Version()}, true, ""},
+		"its etag":             {n, broker.GetSecretOptions{KnownETags: []string{`"x"`, now.ETag()}}, true, ""},
+		"another etag":         {n, broker.GetSecretOptions{KnownETags: []string{old.ETag()}}, false, ""},
+		"any etag":             {n, broker.GetSecretOptions{KnownETags: []string{"*"}}, true, ""},
+		"what is no version":   {n, broker.GetSecretOptions{KnownVersion: "latest"}, false, "known_version"},
+		"a negative age":       {n, broker.GetSecretOptions{MaxAge: new(-time.Nanosecond)}, false, "max_age"},
+		"an age, but no cache": {n, broker.GetSecretOptions{MaxAge: new(time.Hour)}, false, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := len(w.audit.Events())
+			v, err := w.GetSecret(t.Context(), alice, tt.name, tt.o)
+			records := len(w.audit.Events()) - before
+			if tt.field != "" {
+				if e := broker.AsError(err); e == nil || e.Code != broker.CodeBadField || e.Field != tt.field || records != 0 {
+					t.Errorf("got %v and %d records, want BAD_FIELD of %s", err, records, tt.field)
+				}
+				return
+			}
+			if err != nil || v.NotModified != tt.known || (v.Value.Len() == 0) != tt.known || v.Name.Version() == "" || records != 1 {
+				t.Errorf("known %v, %d bytes, %d records, %v", v.NotModified, v.Value.Len(), records, err)
+			}
+		})
+	}
+}
+
+func TestMaxAgeReachesTheCache(t *testing.T) {
+	cache := newCacheWorld(t, time.Hour)
+	audit := &brokertest.Auditor{}
+	b, err := broker.New(broker.Config{Vaults: map[string]broker.Vault{"pay": {Secrets: cache}}, Authorizer: brokertest.AllowAll{}, Auditor: audit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		age    *time.Duration
+		cached bool
+	}{{nil, false}, {nil, true}, {new(time.Hour), true}, {new(time.Duration), false}, {nil, true}} {
+		v, err := b.GetSecret(t.Context(), alice, cache.name, broker.GetSecretOptions{MaxAge: want.age})
+		if err != nil || v.Cached != want.cached || audit.Events()[2*i].Cached != want.cached {
+			t.Errorf("read %d: cached %v, %v", i, v.Cached, err)
+		}
+		r, err := b.BatchGetSecrets(t.Context(), alice, cache.name.Vault(), []broker.Name{cache.name}, broker.GetSecretOptions{MaxAge: new(time.Minute)})
+		if err != nil || r[0].Err != nil || !r[0].Value.Cached {
+			t.Errorf("batch %d: %v, %v", i, r, err)
 		}
 	}
 }
@@ -169,7 +238,7 @@ func TestSetRefusesBeforeAnythingHappens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tt := tests[name]
 			w := newWorld(t, brokertest.AllowAll{})
-			_, err := w.SetSecret(t.Context(), alice, w.secret(t, "a"), tt.s)
+			_, err := w.SetSecret(t.Context(), alice, w.secret(t, "a"), tt.s, broker.SetSecretOptions{})
 			if e := broker.AsError(err); e == nil || e.Code != tt.code || e.Field != tt.field {
 				t.Fatalf("got %v, want %s of %s", err, tt.code, tt.field)
 			}

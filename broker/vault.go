@@ -52,6 +52,8 @@ type SecretValue struct {
 	// Stale: older than the cache's time to live, served because the vault
 	// could not be asked.
 	Stale bool
+	// NotModified: the caller has this version, and Value is empty.
+	NotModified bool
 }
 
 // DeletedSecret is a soft-deleted secret. Secret.Name has no version: all of
@@ -72,6 +74,16 @@ type NewSecret struct {
 	Expires     time.Time
 }
 
+// SecretUpdate is what a caller changes of a version. What is nil stays as it
+// is; Tags, where given, replaces them all.
+type SecretUpdate struct {
+	ContentType *string
+	Tags        *map[string]string
+	Enabled     *bool
+	NotBefore   *time.Time
+	Expires     *time.Time
+}
+
 // Page asks for part of a list.
 type Page struct {
 	// Size is the most items to return. 0 leaves it to the store.
@@ -88,6 +100,15 @@ type SecretPage struct {
 	Next string
 }
 
+// DeletedSecretPage is part of a list, as SecretPage is.
+type DeletedSecretPage struct {
+	Secrets []DeletedSecret
+	Next    string
+}
+
+// MaxBackupLen is the most bytes of a backup: what a message can carry back.
+const MaxBackupLen = 1 << 20
+
 // SecretStore is one vault's secrets. Every error is an *Error with a Code, or
 // the context's. All methods may be called concurrently.
 type SecretStore interface {
@@ -99,8 +120,37 @@ type SecretStore interface {
 	// CodeSecretSoftDeleted.
 	SetSecret(ctx context.Context, name Name, s NewSecret) (Secret, error)
 
+	// UpdateSecret changes what is known of the named version, or of the latest.
+	UpdateSecret(ctx context.Context, name Name, u SecretUpdate) (Secret, error)
+
 	// DeleteSecret soft-deletes all versions.
 	DeleteSecret(ctx context.Context, name Name) (DeletedSecret, error)
+
+	// GetDeletedSecret returns a soft-deleted secret. One that is not there is
+	// CodeSecretNotFound; one whose delete settles still, CodeSecretInTransition.
+	// So do RecoverSecret and PurgeSecret.
+	GetDeletedSecret(ctx context.Context, name Name) (DeletedSecret, error)
+
+	// ListDeletedSecrets returns a page of the vault's soft-deleted secrets, as
+	// ListSecrets does.
+	ListDeletedSecrets(ctx context.Context, vault Name, p Page) (DeletedSecretPage, error)
+
+	// RecoverSecret brings a soft-deleted secret back, with all its versions.
+	RecoverSecret(ctx context.Context, name Name) (Secret, error)
+
+	// PurgeSecret removes a soft-deleted secret for good. A vault that forbids it
+	// is CodeNotSupported.
+	PurgeSecret(ctx context.Context, name Name) error
+
+	// BackupSecret returns all versions as a blob that RestoreSecret takes. It is
+	// opaque, and as secret as the values in it. One of more than MaxBackupLen is
+	// CodeValueTooLarge.
+	BackupSecret(ctx context.Context, name Name) (Value, error)
+
+	// RestoreSecret brings back what BackupSecret returned, under its old name. A
+	// name in use is CodeSecretExists, or CodeSecretSoftDeleted; what is no blob
+	// of this vault is CodeBadField of the field "blob".
+	RestoreSecret(ctx context.Context, vault Name, blob Value) (Secret, error)
 
 	// ListSecrets returns a page of the vault's secrets, at most 25 of them,
 	// ordered as the vault likes. Their names carry no version.
@@ -108,6 +158,14 @@ type SecretStore interface {
 
 	// ListSecretVersions returns all versions, newest first.
 	ListSecretVersions(ctx context.Context, name Name) ([]Secret, error)
+}
+
+// A FreshReader is a SecretStore that can answer from memory, and can be told
+// not to.
+type FreshReader interface {
+	// GetSecretWithin is GetSecret with an answer that is at most maxAge old. 0
+	// asks the vault.
+	GetSecretWithin(ctx context.Context, name Name, maxAge time.Duration) (SecretValue, error)
 }
 
 // MaxStorePage is the most items that a store returns in a page: Key Vault's

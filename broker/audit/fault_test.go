@@ -118,6 +118,9 @@ func TestShortWrites(t *testing.T) {
 	f.part = -1
 	try("lost", false)
 	f.truncating = nil
+	if err := l.Err(); err != nil {
+		t.Errorf("Err is %v of a failure that may pass", err)
+	}
 	try("b", true)
 	if got := principals(t, path); got != "a b" {
 		t.Errorf("the file has %q", got)
@@ -136,6 +139,9 @@ func TestSyncAlwaysFails(t *testing.T) {
 	f.syncFails.Store(false)
 	if err := l.Record(t.Context(), act("c")); !errors.Is(err, errDisk) {
 		t.Errorf("recorded behind a failed sync: %v", err)
+	}
+	if err := l.Err(); !errors.Is(err, errDisk) {
+		t.Errorf("Err is %v behind a failed sync", err)
 	}
 }
 

@@ -134,6 +134,14 @@ func (l *Log) Record(ctx context.Context, e broker.Event) error {
 	return nil
 }
 
+// Err returns why every Record fails until the log is opened again, or nil. A
+// failure that may pass, such as a full disk, is none.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
 // Close syncs, unless the log is SyncNone, and closes the file. Record fails
 // from then on.
 func (l *Log) Close() error {

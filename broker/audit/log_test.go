@@ -142,15 +142,16 @@ func TestRecordLine(t *testing.T) {
 	}
 	want(
 		t, got,
-		`{"seq":1,"time":"2026-03-04T04:06:07.0089Z","principal":"","action":"authenticate","resource":"","decision":"deny","outcome":"BAD_CREDENTIALS","prev":"`,
+		`{"seq":1,"time":"2026-03-04T04:06:07.0089Z","principal":"","groups":[],"attributes":{},"context":{},"action":"authenticate","resource":"",`+
+			`"decision":"deny","policies":[],"policySet":"","outcome":"BAD_CREDENTIALS","stale":false,"cached":false,"trace":"","request":"","peer":"","prev":"`,
 		`{"seq":2,"time":"2026-03-04T04:06:07.0089Z","principal":"spiffe://example.org/<billing>&\"\n\u2028","groups":["dev/a","dev/b"],`+
 			`"attributes":{"namespace":"pay","pod":"p-1"},"context":{"transport":"rest"},"action":"listSecrets","resource":"vaults/pay/secrets",`+
 			`"decision":"allow","policies":["a","b"],"policySet":"5e7","outcome":"ok","stale":true,"cached":true,`+
 			`"items":[{"resource":"vaults/pay/secrets/db-password","decision":"allow","policies":["a","b"],"outcome":"ok"},`+
 			`{"resource":"vaults/pay/secrets/db-password","decision":"deny","outcome":"POLICY_DENIED"}],`+
 			`"trace":"0af7651916cd43dd8448eb211c80319c","request":"r-1","peer":"10.0.0.1","prev":"`,
-		`{"seq":3,"time":"2026-03-04T04:06:07.0089Z","principal":"","action":"setSecret","resource":"vaults/pay/secrets/db-password","phase":"intent",`+
-			`"decision":"allow","policies":["a","b"],"policySet":"5e7","outcome":"","prev":"`,
+		`{"seq":3,"time":"2026-03-04T04:06:07.0089Z","principal":"","groups":[],"attributes":{},"context":{},"action":"setSecret","resource":"vaults/pay/secrets/db-password","phase":"intent",`+
+			`"decision":"allow","policies":["a","b"],"policySet":"5e7","outcome":"","stale":false,"cached":false,"trace":"","request":"","peer":"","prev":"`,
 	)
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {

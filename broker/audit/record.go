@@ -11,27 +11,29 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// record is a line of the log. The order of the fields is that of the line.
+// record is a line of the log. The order of the fields is that of the line, and
+// each line has them all, but for phase and items: who reads the log need not
+// ask whether one is there.
 type record struct {
 	Seq        uint64            `json:"seq"`
 	Time       string            `json:"time"`
 	Principal  string            `json:"principal"`
-	Groups     []string          `json:"groups,omitempty"`
-	Attributes map[string]string `json:"attributes,omitempty"`
-	Context    callContext       `json:"context,omitzero"`
+	Groups     []string          `json:"groups"`
+	Attributes map[string]string `json:"attributes"`
+	Context    callContext       `json:"context"`
 	Action     broker.Action     `json:"action"`
 	Resource   string            `json:"resource"`
 	Phase      string            `json:"phase,omitempty"`
 	Decision   string            `json:"decision"`
-	Policies   []string          `json:"policies,omitempty"`
-	PolicySet  string            `json:"policySet,omitempty"`
+	Policies   []string          `json:"policies"`
+	PolicySet  string            `json:"policySet"`
 	Outcome    string            `json:"outcome"`
-	Stale      bool              `json:"stale,omitempty"`
-	Cached     bool              `json:"cached,omitempty"`
+	Stale      bool              `json:"stale"`
+	Cached     bool              `json:"cached"`
 	Items      []item            `json:"items,omitempty"`
-	Trace      string            `json:"trace,omitempty"`
-	Request    string            `json:"request,omitempty"`
-	Peer       string            `json:"peer,omitempty"`
+	Trace      string            `json:"trace"`
+	Request    string            `json:"request"`
+	Peer       string            `json:"peer"`
 	Prev       string            `json:"prev"`
 }
 
@@ -46,6 +48,8 @@ type item struct {
 	Decision string   `json:"decision"`
 	Policies []string `json:"policies,omitempty"`
 	Outcome  string   `json:"outcome"`
+	Stale    bool     `json:"stale,omitempty"`
+	Cached   bool     `json:"cached,omitempty"`
 }
 
 // encode returns the line for e, with its newline.
@@ -54,14 +58,14 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		Seq:        seq,
 		Time:       e.Time.UTC().Format(time.RFC3339Nano),
 		Principal:  e.Caller.ID,
-		Groups:     e.Caller.Groups,
+		Groups:     orEmpty(e.Caller.Groups),
 		Attributes: e.Caller.Attributes,
 		Context:    callContext{Transport: e.Caller.Transport},
 		Action:     e.Action,
 		Resource:   e.Resource.String(),
 		Phase:      e.Phase,
 		Decision:   decisionText(e.Decision),
-		Policies:   e.Decision.Policies,
+		Policies:   orEmpty(e.Decision.Policies),
 		PolicySet:  e.Decision.PolicySet,
 		Outcome:    e.Outcome,
 		Stale:      e.Stale,
@@ -69,6 +73,9 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		Trace:      e.Trace,
 		Request:    e.Caller.RequestID,
 		Prev:       prev,
+	}
+	if r.Attributes == nil {
+		r.Attributes = map[string]string{}
 	}
 	if e.Caller.Peer.IsValid() {
 		r.Peer = e.Caller.Peer.String()
@@ -79,6 +86,8 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 			Decision: decisionText(i.Decision),
 			Policies: i.Decision.Policies,
 			Outcome:  i.Outcome,
+			Stale:    i.Stale,
+			Cached:   i.Cached,
 		})
 	}
 	var line bytes.Buffer
@@ -88,6 +97,14 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	return line.Bytes(), nil
+}
+
+// orEmpty makes a list of nothing [], where encoding/json would write null.
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
 }
 
 func decisionText(d broker.Decision) string {

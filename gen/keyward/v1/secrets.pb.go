@@ -8,8 +8,12 @@ package keywardv1
 
 import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	emptypb "google.golang.org/protobuf/types/known/emptypb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -51,7 +55,8 @@ type Secret struct {
 	RecoverableDays int32 `protobuf:"varint,11,opt,name=recoverable_days,json=recoverableDays,proto3" json:"recoverable_days,omitempty"`
 	// The secret backs a certificate and changes only with it.
 	Managed bool `protobuf:"varint,12,opt,name=managed,proto3" json:"managed,omitempty"`
-	// A quoted hash of version and update time.
+	// A quoted hash of version and update time, which Key Vault keeps in seconds.
+	// In UpdateSecret a precondition.
 	Etag          string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -309,7 +314,12 @@ func (x *Freshness) GetStale() bool {
 type GetSecretRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vaults/{vault}/secrets/{secret}, or with /versions/{version}.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How old the answer may be. Unset: the cache's rule. 0s: ask the vault.
+	MaxAge *durationpb.Duration `protobuf:"bytes,2,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// The version that the caller has: if it is the one asked for, the reply is
+	// not_modified and has no value.
+	KnownVersion  string `protobuf:"bytes,3,opt,name=known_version,json=knownVersion,proto3" json:"known_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,12 +361,28 @@ func (x *GetSecretRequest) GetName() string {
 	return ""
 }
 
+func (x *GetSecretRequest) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *GetSecretRequest) GetKnownVersion() string {
+	if x != nil {
+		return x.KnownVersion
+	}
+	return ""
+}
+
 type GetSecretResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Secret *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	// At most 25,600 bytes.
-	Value         string     `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	Freshness     *Freshness `protobuf:"bytes,3,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	Value     string     `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Freshness *Freshness `protobuf:"bytes,3,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	// known_version is still the version; there is no value.
+	NotModified   bool `protobuf:"varint,4,opt,name=not_modified,json=notModified,proto3" json:"not_modified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +438,13 @@ func (x *GetSecretResponse) GetFreshness() *Freshness {
 	return nil
 }
 
+func (x *GetSecretResponse) GetNotModified() bool {
+	if x != nil {
+		return x.NotModified
+	}
+	return false
+}
+
 type SetSecretRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vaults/{vault}/secrets/{secret}; a version cannot be chosen.
@@ -424,11 +457,18 @@ type SetSecretRequest struct {
 	// belong to the new version: tags of the previous one are not carried over.
 	Tags map[string]string `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Unset means enabled.
-	Enabled       *bool                  `protobuf:"varint,5,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
+	Enabled *bool `protobuf:"varint,5,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
+	// The value is meant to be used from this time on.
 	NotBeforeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_before_time,json=notBeforeTime,proto3" json:"not_before_time,omitempty"`
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The value is meant to be used before this time.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// A precondition: the etag of the latest version as the caller knows it.
+	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	// If the name is soft-deleted, recover it first, with its old versions. The
+	// caller needs undeleteSecret too, whether or not it comes to that.
+	RecoverDeleted bool `protobuf:"varint,9,opt,name=recover_deleted,json=recoverDeleted,proto3" json:"recover_deleted,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SetSecretRequest) Reset() {
@@ -510,17 +550,406 @@ func (x *SetSecretRequest) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SetSecretRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *SetSecretRequest) GetRecoverDeleted() bool {
+	if x != nil {
+		return x.RecoverDeleted
+	}
+	return false
+}
+
+type UpdateSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// secret.name: vaults/{vault}/secrets/{secret}, or with /versions/{version}.
+	Secret *Secret `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The fields to change: see UpdateSecret.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSecretRequest) Reset() {
+	*x = UpdateSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSecretRequest) ProtoMessage() {}
+
+func (x *UpdateSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSecretRequest.ProtoReflect.Descriptor instead.
+func (*UpdateSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateSecretRequest) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *UpdateSecretRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+type BatchGetSecretsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}, or vaults/- for names of several.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// 1 to 100 names as in GetSecret, each in parent.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// As in GetSecret, for each.
+	MaxAge        *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetSecretsRequest) Reset() {
+	*x = BatchGetSecretsRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetSecretsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetSecretsRequest) ProtoMessage() {}
+
+func (x *BatchGetSecretsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetSecretsRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetSecretsRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BatchGetSecretsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *BatchGetSecretsRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *BatchGetSecretsRequest) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+type BatchGetSecretsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each name, in their order.
+	Results       []*BatchGetSecretsResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetSecretsResponse) Reset() {
+	*x = BatchGetSecretsResponse{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetSecretsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetSecretsResponse) ProtoMessage() {}
+
+func (x *BatchGetSecretsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetSecretsResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetSecretsResponse) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BatchGetSecretsResponse) GetResults() []*BatchGetSecretsResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type BatchGetSecretsResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name as it was asked for.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Types that are valid to be assigned to Result:
+	//
+	//	*BatchGetSecretsResult_Response
+	//	*BatchGetSecretsResult_Status
+	Result        isBatchGetSecretsResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetSecretsResult) Reset() {
+	*x = BatchGetSecretsResult{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetSecretsResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetSecretsResult) ProtoMessage() {}
+
+func (x *BatchGetSecretsResult) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetSecretsResult.ProtoReflect.Descriptor instead.
+func (*BatchGetSecretsResult) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BatchGetSecretsResult) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BatchGetSecretsResult) GetResult() isBatchGetSecretsResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *BatchGetSecretsResult) GetResponse() *GetSecretResponse {
+	if x != nil {
+		if x, ok := x.Result.(*BatchGetSecretsResult_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *BatchGetSecretsResult) GetStatus() *status.Status {
+	if x != nil {
+		if x, ok := x.Result.(*BatchGetSecretsResult_Status); ok {
+			return x.Status
+		}
+	}
+	return nil
+}
+
+type isBatchGetSecretsResult_Result interface {
+	isBatchGetSecretsResult_Result()
+}
+
+type BatchGetSecretsResult_Response struct {
+	Response *GetSecretResponse `protobuf:"bytes,2,opt,name=response,proto3,oneof"`
+}
+
+type BatchGetSecretsResult_Status struct {
+	// Why there is none: as GetSecret would have answered.
+	Status *status.Status `protobuf:"bytes,3,opt,name=status,proto3,oneof"`
+}
+
+func (*BatchGetSecretsResult_Response) isBatchGetSecretsResult_Result() {}
+
+func (*BatchGetSecretsResult_Status) isBatchGetSecretsResult_Result() {}
+
+type GenerateSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/secrets/{secret}
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How many characters, by default 32. At most 25,600 bytes in all.
+	Length int32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	// The characters to choose from, 2 to 256, each once. By default letters,
+	// digits and "-._~", with at least one of each kind where length is 4 or more:
+	// what password rules ask for, and nothing that a URL or a shell must escape.
+	Alphabet string `protobuf:"bytes,3,opt,name=alphabet,proto3" json:"alphabet,omitempty"`
+	// This and all below: as in SetSecret.
+	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// At most 15 tags.
+	Tags map[string]string `protobuf:"bytes,5,rep,name=tags,proto3" json:"tags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Unset means enabled.
+	Enabled *bool `protobuf:"varint,6,opt,name=enabled,proto3,oneof" json:"enabled,omitempty"`
+	// The value is meant to be used from this time on.
+	NotBeforeTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=not_before_time,json=notBeforeTime,proto3" json:"not_before_time,omitempty"`
+	// The value is meant to be used before this time.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// A precondition.
+	Etag          string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GenerateSecretRequest) Reset() {
+	*x = GenerateSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GenerateSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GenerateSecretRequest) ProtoMessage() {}
+
+func (x *GenerateSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GenerateSecretRequest.ProtoReflect.Descriptor instead.
+func (*GenerateSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GenerateSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GenerateSecretRequest) GetLength() int32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *GenerateSecretRequest) GetAlphabet() string {
+	if x != nil {
+		return x.Alphabet
+	}
+	return ""
+}
+
+func (x *GenerateSecretRequest) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *GenerateSecretRequest) GetTags() map[string]string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *GenerateSecretRequest) GetEnabled() bool {
+	if x != nil && x.Enabled != nil {
+		return *x.Enabled
+	}
+	return false
+}
+
+func (x *GenerateSecretRequest) GetNotBeforeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBeforeTime
+	}
+	return nil
+}
+
+func (x *GenerateSecretRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *GenerateSecretRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 type DeleteSecretRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vaults/{vault}/secrets/{secret}
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A precondition, as in SetSecret.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteSecretRequest) Reset() {
 	*x = DeleteSecretRequest{}
-	mi := &file_keyward_v1_secrets_proto_msgTypes[6]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +961,7 @@ func (x *DeleteSecretRequest) String() string {
 func (*DeleteSecretRequest) ProtoMessage() {}
 
 func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_keyward_v1_secrets_proto_msgTypes[6]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +974,7 @@ func (x *DeleteSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSecretRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSecretRequest) Descriptor() ([]byte, []int) {
-	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{6}
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteSecretRequest) GetName() string {
@@ -553,6 +982,409 @@ func (x *DeleteSecretRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *DeleteSecretRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+type GetDeletedSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/deletedSecrets/{secret}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeletedSecretRequest) Reset() {
+	*x = GetDeletedSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeletedSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeletedSecretRequest) ProtoMessage() {}
+
+func (x *GetDeletedSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeletedSecretRequest.ProtoReflect.Descriptor instead.
+func (*GetDeletedSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetDeletedSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ListDeletedSecretsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// At most this many secrets: 1 to 1000, by default 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From a previous reply to the same caller, with the same parent.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeletedSecretsRequest) Reset() {
+	*x = ListDeletedSecretsRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeletedSecretsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeletedSecretsRequest) ProtoMessage() {}
+
+func (x *ListDeletedSecretsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeletedSecretsRequest.ProtoReflect.Descriptor instead.
+func (*ListDeletedSecretsRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListDeletedSecretsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListDeletedSecretsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeletedSecretsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListDeletedSecretsResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	DeletedSecrets []*DeletedSecret       `protobuf:"bytes,1,rep,name=deleted_secrets,json=deletedSecrets,proto3" json:"deleted_secrets,omitempty"`
+	// Empty at the end of the list. Valid for the caller and parent it was given
+	// out for.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeletedSecretsResponse) Reset() {
+	*x = ListDeletedSecretsResponse{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeletedSecretsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeletedSecretsResponse) ProtoMessage() {}
+
+func (x *ListDeletedSecretsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeletedSecretsResponse.ProtoReflect.Descriptor instead.
+func (*ListDeletedSecretsResponse) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListDeletedSecretsResponse) GetDeletedSecrets() []*DeletedSecret {
+	if x != nil {
+		return x.DeletedSecrets
+	}
+	return nil
+}
+
+func (x *ListDeletedSecretsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type UndeleteSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/deletedSecrets/{secret}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteSecretRequest) Reset() {
+	*x = UndeleteSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteSecretRequest) ProtoMessage() {}
+
+func (x *UndeleteSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteSecretRequest.ProtoReflect.Descriptor instead.
+func (*UndeleteSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *UndeleteSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type PurgeSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/deletedSecrets/{secret}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeSecretRequest) Reset() {
+	*x = PurgeSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeSecretRequest) ProtoMessage() {}
+
+func (x *PurgeSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeSecretRequest.ProtoReflect.Descriptor instead.
+func (*PurgeSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PurgeSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type BackupSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/secrets/{secret}
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupSecretRequest) Reset() {
+	*x = BackupSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupSecretRequest) ProtoMessage() {}
+
+func (x *BackupSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupSecretRequest.ProtoReflect.Descriptor instead.
+func (*BackupSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BackupSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type BackupSecretResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1 MiB: a larger one could not be restored, and is refused.
+	Blob          []byte `protobuf:"bytes,1,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupSecretResponse) Reset() {
+	*x = BackupSecretResponse{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupSecretResponse) ProtoMessage() {}
+
+func (x *BackupSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupSecretResponse.ProtoReflect.Descriptor instead.
+func (*BackupSecretResponse) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *BackupSecretResponse) GetBlob() []byte {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
+}
+
+type RestoreSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// From BackupSecret, at most 1 MiB.
+	Blob          []byte `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreSecretRequest) Reset() {
+	*x = RestoreSecretRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreSecretRequest) ProtoMessage() {}
+
+func (x *RestoreSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreSecretRequest.ProtoReflect.Descriptor instead.
+func (*RestoreSecretRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RestoreSecretRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *RestoreSecretRequest) GetBlob() []byte {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
 }
 
 type ListSecretsRequest struct {
@@ -569,7 +1401,7 @@ type ListSecretsRequest struct {
 
 func (x *ListSecretsRequest) Reset() {
 	*x = ListSecretsRequest{}
-	mi := &file_keyward_v1_secrets_proto_msgTypes[7]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +1413,7 @@ func (x *ListSecretsRequest) String() string {
 func (*ListSecretsRequest) ProtoMessage() {}
 
 func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_keyward_v1_secrets_proto_msgTypes[7]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +1426,7 @@ func (x *ListSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{7}
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListSecretsRequest) GetParent() string {
@@ -630,7 +1462,7 @@ type ListSecretsResponse struct {
 
 func (x *ListSecretsResponse) Reset() {
 	*x = ListSecretsResponse{}
-	mi := &file_keyward_v1_secrets_proto_msgTypes[8]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +1474,7 @@ func (x *ListSecretsResponse) String() string {
 func (*ListSecretsResponse) ProtoMessage() {}
 
 func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_keyward_v1_secrets_proto_msgTypes[8]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +1487,7 @@ func (x *ListSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{8}
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListSecretsResponse) GetSecrets() []*Secret {
@@ -686,7 +1518,7 @@ type ListSecretVersionsRequest struct {
 
 func (x *ListSecretVersionsRequest) Reset() {
 	*x = ListSecretVersionsRequest{}
-	mi := &file_keyward_v1_secrets_proto_msgTypes[9]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +1530,7 @@ func (x *ListSecretVersionsRequest) String() string {
 func (*ListSecretVersionsRequest) ProtoMessage() {}
 
 func (x *ListSecretVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_keyward_v1_secrets_proto_msgTypes[9]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +1543,7 @@ func (x *ListSecretVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecretVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{9}
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListSecretVersionsRequest) GetParent() string {
@@ -748,7 +1580,7 @@ type ListSecretVersionsResponse struct {
 
 func (x *ListSecretVersionsResponse) Reset() {
 	*x = ListSecretVersionsResponse{}
-	mi := &file_keyward_v1_secrets_proto_msgTypes[10]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1592,7 @@ func (x *ListSecretVersionsResponse) String() string {
 func (*ListSecretVersionsResponse) ProtoMessage() {}
 
 func (x *ListSecretVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_keyward_v1_secrets_proto_msgTypes[10]
+	mi := &file_keyward_v1_secrets_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1605,7 @@ func (x *ListSecretVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSecretVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecretVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{10}
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSecretVersionsResponse) GetSecrets() []*Secret {
@@ -795,7 +1627,7 @@ var File_keyward_v1_secrets_proto protoreflect.FileDescriptor
 const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"\n" +
 	"\x18keyward/v1/secrets.proto\x12\n" +
-	"keyward.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x05\n" +
+	"keyward.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xfc\x04\n" +
 	"\x06Secret\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1d\n" +
 	"\aversion\x18\x02 \x01(\tB\x03\xe0A\x03R\aversion\x12!\n" +
@@ -812,8 +1644,8 @@ const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"\x0erecovery_level\x18\n" +
 	" \x01(\tB\x03\xe0A\x03R\rrecoveryLevel\x12.\n" +
 	"\x10recoverable_days\x18\v \x01(\x05B\x03\xe0A\x03R\x0frecoverableDays\x12\x1d\n" +
-	"\amanaged\x18\f \x01(\bB\x03\xe0A\x03R\amanaged\x12\x17\n" +
-	"\x04etag\x18\r \x01(\tB\x03\xe0A\x03R\x04etag\x1a7\n" +
+	"\amanaged\x18\f \x01(\bB\x03\xe0A\x03R\amanaged\x12\x12\n" +
+	"\x04etag\x18\r \x01(\tR\x04etag\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdb\x01\n" +
@@ -827,13 +1659,16 @@ const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"\tFreshness\x129\n" +
 	"\n" +
 	"fetch_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tfetchTime\x12\x14\n" +
-	"\x05stale\x18\x02 \x01(\bR\x05stale\"O\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\"\x84\x01\n" +
 	"\x10GetSecretRequest\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04nameJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04R\amax_ageR\rknown_version\"\xa3\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\x122\n" +
+	"\amax_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\x12#\n" +
+	"\rknown_version\x18\x03 \x01(\tR\fknownVersion\"\xb2\x01\n" +
 	"\x11GetSecretResponse\x12*\n" +
 	"\x06secret\x18\x01 \x01(\v2\x12.keyward.v1.SecretR\x06secret\x12\x19\n" +
 	"\x05value\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05value\x123\n" +
-	"\tfreshness\x18\x03 \x01(\v2\x15.keyward.v1.FreshnessR\tfreshnessJ\x04\b\x04\x10\x05R\fnot_modified\"\xb0\x03\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x15.keyward.v1.FreshnessR\tfreshness\x12!\n" +
+	"\fnot_modified\x18\x04 \x01(\bR\vnotModified\"\xca\x03\n" +
 	"\x10SetSecretRequest\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\x12\x1c\n" +
 	"\x05value\x18\x02 \x01(\tB\x06\xe0A\x02\x80\x01\x01R\x05value\x12!\n" +
@@ -842,15 +1677,69 @@ const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"\aenabled\x18\x05 \x01(\bH\x00R\aenabled\x88\x01\x01\x12B\n" +
 	"\x0fnot_before_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rnotBeforeTime\x12;\n" +
 	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x1a7\n" +
+	"expireTime\x12\x12\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12'\n" +
+	"\x0frecover_deleted\x18\t \x01(\bR\x0erecoverDeleted\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
 	"\n" +
-	"\b_enabledJ\x04\b\b\x10\tJ\x04\b\t\x10\n" +
-	"R\x04etagR\x0frecover_deleted\":\n" +
+	"\b_enabled\"\x83\x01\n" +
+	"\x13UpdateSecretRequest\x12/\n" +
+	"\x06secret\x18\x01 \x01(\v2\x12.keyward.v1.SecretB\x03\xe0A\x02R\x06secret\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"\x84\x01\n" +
+	"\x16BatchGetSecretsRequest\x12\x1b\n" +
+	"\x06parent\x18\x01 \x01(\tB\x03\xe0A\x02R\x06parent\x12\x19\n" +
+	"\x05names\x18\x02 \x03(\tB\x03\xe0A\x02R\x05names\x122\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\"V\n" +
+	"\x17BatchGetSecretsResponse\x12;\n" +
+	"\aresults\x18\x01 \x03(\v2!.keyward.v1.BatchGetSecretsResultR\aresults\"\xa0\x01\n" +
+	"\x15BatchGetSecretsResult\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
+	"\bresponse\x18\x02 \x01(\v2\x1d.keyward.v1.GetSecretResponseH\x00R\bresponse\x12,\n" +
+	"\x06status\x18\x03 \x01(\v2\x12.google.rpc.StatusH\x00R\x06statusB\b\n" +
+	"\x06result\"\xc1\x03\n" +
+	"\x15GenerateSecretRequest\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\x05R\x06length\x12\x1a\n" +
+	"\balphabet\x18\x03 \x01(\tR\balphabet\x12!\n" +
+	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12?\n" +
+	"\x04tags\x18\x05 \x03(\v2+.keyward.v1.GenerateSecretRequest.TagsEntryR\x04tags\x12\x1d\n" +
+	"\aenabled\x18\x06 \x01(\bH\x00R\aenabled\x88\x01\x01\x12B\n" +
+	"\x0fnot_before_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rnotBeforeTime\x12;\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x12\n" +
+	"\x04etag\x18\t \x01(\tR\x04etag\x1a7\n" +
+	"\tTagsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
+	"\n" +
+	"\b_enabled\"B\n" +
 	"\x13DeleteSecretRequest\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04nameJ\x04\b\x02\x10\x03R\x04etag\"r\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"2\n" +
+	"\x17GetDeletedSecretRequest\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\"y\n" +
+	"\x19ListDeletedSecretsRequest\x12\x1b\n" +
+	"\x06parent\x18\x01 \x01(\tB\x03\xe0A\x02R\x06parent\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\"\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\tpageToken\"\x8d\x01\n" +
+	"\x1aListDeletedSecretsResponse\x12B\n" +
+	"\x0fdeleted_secrets\x18\x01 \x03(\v2\x19.keyward.v1.DeletedSecretR\x0edeletedSecrets\x12+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\rnextPageToken\"0\n" +
+	"\x15UndeleteSecretRequest\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\"-\n" +
+	"\x12PurgeSecretRequest\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\".\n" +
+	"\x13BackupSecretRequest\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\"/\n" +
+	"\x14BackupSecretResponse\x12\x17\n" +
+	"\x04blob\x18\x01 \x01(\fB\x03\x80\x01\x01R\x04blob\"O\n" +
+	"\x14RestoreSecretRequest\x12\x1b\n" +
+	"\x06parent\x18\x01 \x01(\tB\x03\xe0A\x02R\x06parent\x12\x1a\n" +
+	"\x04blob\x18\x02 \x01(\fB\x06\xe0A\x02\x80\x01\x01R\x04blob\"r\n" +
 	"\x12ListSecretsRequest\x12\x1b\n" +
 	"\x06parent\x18\x01 \x01(\tB\x03\xe0A\x02R\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\"\n" +
@@ -866,14 +1755,23 @@ const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\tpageToken\"w\n" +
 	"\x1aListSecretVersionsResponse\x12,\n" +
 	"\asecrets\x18\x01 \x03(\v2\x12.keyward.v1.SecretR\asecrets\x12+\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\rnextPageToken2\xc5\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\rnextPageToken2\xf7\x0f\n" +
 	"\rSecretService\x12\xa2\x01\n" +
 	"\tGetSecret\x12\x1c.keyward.v1.GetSecretRequest\x1a\x1d.keyward.v1.GetSecretResponse\"X\xdaA\x04name\x82\xd3\xe4\x93\x02KZ*\x12(/v1/{name=vaults/*/secrets/*/versions/*}\x12\x1d/v1/{name=vaults/*/secrets/*}\x12t\n" +
 	"\tSetSecret\x12\x1c.keyward.v1.SetSecretRequest\x1a\x12.keyward.v1.Secret\"5\xdaA\n" +
 	"name,value\x82\xd3\xe4\x93\x02\":\x01*\x1a\x1d/v1/{name=vaults/*/secrets/*}\x12x\n" +
 	"\fDeleteSecret\x12\x1f.keyward.v1.DeleteSecretRequest\x1a\x19.keyward.v1.DeletedSecret\",\xdaA\x04name\x82\xd3\xe4\x93\x02\x1f*\x1d/v1/{name=vaults/*/secrets/*}\x12~\n" +
 	"\vListSecrets\x12\x1e.keyward.v1.ListSecretsRequest\x1a\x1f.keyward.v1.ListSecretsResponse\".\xdaA\x06parent\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/{parent=vaults/*}/secrets\x12\x9e\x01\n" +
-	"\x12ListSecretVersions\x12%.keyward.v1.ListSecretVersionsRequest\x1a&.keyward.v1.ListSecretVersionsResponse\"9\xdaA\x06parent\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=vaults/*/secrets/*}/versionsB5Z3github.com/keyward/keyward/gen/keyward/v1;keywardv1b\x06proto3"
+	"\x12ListSecretVersions\x12%.keyward.v1.ListSecretVersionsRequest\x1a&.keyward.v1.ListSecretVersionsResponse\"9\xdaA\x06parent\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=vaults/*/secrets/*}/versions\x12\xca\x01\n" +
+	"\fUpdateSecret\x12\x1f.keyward.v1.UpdateSecretRequest\x1a\x12.keyward.v1.Secret\"\x84\x01\xdaA\x12secret,update_mask\x82\xd3\xe4\x93\x02i:\x06secretZ9:\x06secret2//v1/{secret.name=vaults/*/secrets/*/versions/*}2$/v1/{secret.name=vaults/*/secrets/*}\x12\x9c\x01\n" +
+	"\x0fBatchGetSecrets\x12\".keyward.v1.BatchGetSecretsRequest\x1a#.keyward.v1.BatchGetSecretsResponse\"@\xdaA\fparent,names\x82\xd3\xe4\x93\x02+:\x01*\"&/v1/{parent=vaults/*}/secrets:batchGet\x12\x81\x01\n" +
+	"\x0eGenerateSecret\x12!.keyward.v1.GenerateSecretRequest\x1a\x12.keyward.v1.Secret\"8\xdaA\x04name\x82\xd3\xe4\x93\x02+:\x01*\"&/v1/{name=vaults/*/secrets/*}:generate\x12\x87\x01\n" +
+	"\x10GetDeletedSecret\x12#.keyward.v1.GetDeletedSecretRequest\x1a\x19.keyward.v1.DeletedSecret\"3\xdaA\x04name\x82\xd3\xe4\x93\x02&\x12$/v1/{name=vaults/*/deletedSecrets/*}\x12\x9a\x01\n" +
+	"\x12ListDeletedSecrets\x12%.keyward.v1.ListDeletedSecretsRequest\x1a&.keyward.v1.ListDeletedSecretsResponse\"5\xdaA\x06parent\x82\xd3\xe4\x93\x02&\x12$/v1/{parent=vaults/*}/deletedSecrets\x12\x88\x01\n" +
+	"\x0eUndeleteSecret\x12!.keyward.v1.UndeleteSecretRequest\x1a\x12.keyward.v1.Secret\"?\xdaA\x04name\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{name=vaults/*/deletedSecrets/*}:undelete\x12z\n" +
+	"\vPurgeSecret\x12\x1e.keyward.v1.PurgeSecretRequest\x1a\x16.google.protobuf.Empty\"3\xdaA\x04name\x82\xd3\xe4\x93\x02&*$/v1/{name=vaults/*/deletedSecrets/*}\x12\x89\x01\n" +
+	"\fBackupSecret\x12\x1f.keyward.v1.BackupSecretRequest\x1a .keyward.v1.BackupSecretResponse\"6\xdaA\x04name\x82\xd3\xe4\x93\x02):\x01*\"$/v1/{name=vaults/*/secrets/*}:backup\x12\x85\x01\n" +
+	"\rRestoreSecret\x12 .keyward.v1.RestoreSecretRequest\x1a\x12.keyward.v1.Secret\">\xdaA\vparent,blob\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/{parent=vaults/*}/secrets:restoreB5Z3github.com/keyward/keyward/gen/keyward/v1;keywardv1b\x06proto3"
 
 var (
 	file_keyward_v1_secrets_proto_rawDescOnce sync.Once
@@ -887,7 +1785,7 @@ func file_keyward_v1_secrets_proto_rawDescGZIP() []byte {
 	return file_keyward_v1_secrets_proto_rawDescData
 }
 
-var file_keyward_v1_secrets_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_keyward_v1_secrets_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_keyward_v1_secrets_proto_goTypes = []any{
 	(*Secret)(nil),                     // 0: keyward.v1.Secret
 	(*DeletedSecret)(nil),              // 1: keyward.v1.DeletedSecret
@@ -895,47 +1793,94 @@ var file_keyward_v1_secrets_proto_goTypes = []any{
 	(*GetSecretRequest)(nil),           // 3: keyward.v1.GetSecretRequest
 	(*GetSecretResponse)(nil),          // 4: keyward.v1.GetSecretResponse
 	(*SetSecretRequest)(nil),           // 5: keyward.v1.SetSecretRequest
-	(*DeleteSecretRequest)(nil),        // 6: keyward.v1.DeleteSecretRequest
-	(*ListSecretsRequest)(nil),         // 7: keyward.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),        // 8: keyward.v1.ListSecretsResponse
-	(*ListSecretVersionsRequest)(nil),  // 9: keyward.v1.ListSecretVersionsRequest
-	(*ListSecretVersionsResponse)(nil), // 10: keyward.v1.ListSecretVersionsResponse
-	nil,                                // 11: keyward.v1.Secret.TagsEntry
-	nil,                                // 12: keyward.v1.SetSecretRequest.TagsEntry
-	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
+	(*UpdateSecretRequest)(nil),        // 6: keyward.v1.UpdateSecretRequest
+	(*BatchGetSecretsRequest)(nil),     // 7: keyward.v1.BatchGetSecretsRequest
+	(*BatchGetSecretsResponse)(nil),    // 8: keyward.v1.BatchGetSecretsResponse
+	(*BatchGetSecretsResult)(nil),      // 9: keyward.v1.BatchGetSecretsResult
+	(*GenerateSecretRequest)(nil),      // 10: keyward.v1.GenerateSecretRequest
+	(*DeleteSecretRequest)(nil),        // 11: keyward.v1.DeleteSecretRequest
+	(*GetDeletedSecretRequest)(nil),    // 12: keyward.v1.GetDeletedSecretRequest
+	(*ListDeletedSecretsRequest)(nil),  // 13: keyward.v1.ListDeletedSecretsRequest
+	(*ListDeletedSecretsResponse)(nil), // 14: keyward.v1.ListDeletedSecretsResponse
+	(*UndeleteSecretRequest)(nil),      // 15: keyward.v1.UndeleteSecretRequest
+	(*PurgeSecretRequest)(nil),         // 16: keyward.v1.PurgeSecretRequest
+	(*BackupSecretRequest)(nil),        // 17: keyward.v1.BackupSecretRequest
+	(*BackupSecretResponse)(nil),       // 18: keyward.v1.BackupSecretResponse
+	(*RestoreSecretRequest)(nil),       // 19: keyward.v1.RestoreSecretRequest
+	(*ListSecretsRequest)(nil),         // 20: keyward.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),        // 21: keyward.v1.ListSecretsResponse
+	(*ListSecretVersionsRequest)(nil),  // 22: keyward.v1.ListSecretVersionsRequest
+	(*ListSecretVersionsResponse)(nil), // 23: keyward.v1.ListSecretVersionsResponse
+	nil,                                // 24: keyward.v1.Secret.TagsEntry
+	nil,                                // 25: keyward.v1.SetSecretRequest.TagsEntry
+	nil,                                // 26: keyward.v1.GenerateSecretRequest.TagsEntry
+	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 28: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),      // 29: google.protobuf.FieldMask
+	(*status.Status)(nil),              // 30: google.rpc.Status
+	(*emptypb.Empty)(nil),              // 31: google.protobuf.Empty
 }
 var file_keyward_v1_secrets_proto_depIdxs = []int32{
-	11, // 0: keyward.v1.Secret.tags:type_name -> keyward.v1.Secret.TagsEntry
-	13, // 1: keyward.v1.Secret.not_before_time:type_name -> google.protobuf.Timestamp
-	13, // 2: keyward.v1.Secret.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 3: keyward.v1.Secret.create_time:type_name -> google.protobuf.Timestamp
-	13, // 4: keyward.v1.Secret.update_time:type_name -> google.protobuf.Timestamp
+	24, // 0: keyward.v1.Secret.tags:type_name -> keyward.v1.Secret.TagsEntry
+	27, // 1: keyward.v1.Secret.not_before_time:type_name -> google.protobuf.Timestamp
+	27, // 2: keyward.v1.Secret.expire_time:type_name -> google.protobuf.Timestamp
+	27, // 3: keyward.v1.Secret.create_time:type_name -> google.protobuf.Timestamp
+	27, // 4: keyward.v1.Secret.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 5: keyward.v1.DeletedSecret.secret:type_name -> keyward.v1.Secret
-	13, // 6: keyward.v1.DeletedSecret.delete_time:type_name -> google.protobuf.Timestamp
-	13, // 7: keyward.v1.DeletedSecret.purge_time:type_name -> google.protobuf.Timestamp
-	13, // 8: keyward.v1.Freshness.fetch_time:type_name -> google.protobuf.Timestamp
-	0,  // 9: keyward.v1.GetSecretResponse.secret:type_name -> keyward.v1.Secret
-	2,  // 10: keyward.v1.GetSecretResponse.freshness:type_name -> keyward.v1.Freshness
-	12, // 11: keyward.v1.SetSecretRequest.tags:type_name -> keyward.v1.SetSecretRequest.TagsEntry
-	13, // 12: keyward.v1.SetSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
-	13, // 13: keyward.v1.SetSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 14: keyward.v1.ListSecretsResponse.secrets:type_name -> keyward.v1.Secret
-	0,  // 15: keyward.v1.ListSecretVersionsResponse.secrets:type_name -> keyward.v1.Secret
-	3,  // 16: keyward.v1.SecretService.GetSecret:input_type -> keyward.v1.GetSecretRequest
-	5,  // 17: keyward.v1.SecretService.SetSecret:input_type -> keyward.v1.SetSecretRequest
-	6,  // 18: keyward.v1.SecretService.DeleteSecret:input_type -> keyward.v1.DeleteSecretRequest
-	7,  // 19: keyward.v1.SecretService.ListSecrets:input_type -> keyward.v1.ListSecretsRequest
-	9,  // 20: keyward.v1.SecretService.ListSecretVersions:input_type -> keyward.v1.ListSecretVersionsRequest
-	4,  // 21: keyward.v1.SecretService.GetSecret:output_type -> keyward.v1.GetSecretResponse
-	0,  // 22: keyward.v1.SecretService.SetSecret:output_type -> keyward.v1.Secret
-	1,  // 23: keyward.v1.SecretService.DeleteSecret:output_type -> keyward.v1.DeletedSecret
-	8,  // 24: keyward.v1.SecretService.ListSecrets:output_type -> keyward.v1.ListSecretsResponse
-	10, // 25: keyward.v1.SecretService.ListSecretVersions:output_type -> keyward.v1.ListSecretVersionsResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	27, // 6: keyward.v1.DeletedSecret.delete_time:type_name -> google.protobuf.Timestamp
+	27, // 7: keyward.v1.DeletedSecret.purge_time:type_name -> google.protobuf.Timestamp
+	27, // 8: keyward.v1.Freshness.fetch_time:type_name -> google.protobuf.Timestamp
+	28, // 9: keyward.v1.GetSecretRequest.max_age:type_name -> google.protobuf.Duration
+	0,  // 10: keyward.v1.GetSecretResponse.secret:type_name -> keyward.v1.Secret
+	2,  // 11: keyward.v1.GetSecretResponse.freshness:type_name -> keyward.v1.Freshness
+	25, // 12: keyward.v1.SetSecretRequest.tags:type_name -> keyward.v1.SetSecretRequest.TagsEntry
+	27, // 13: keyward.v1.SetSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
+	27, // 14: keyward.v1.SetSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 15: keyward.v1.UpdateSecretRequest.secret:type_name -> keyward.v1.Secret
+	29, // 16: keyward.v1.UpdateSecretRequest.update_mask:type_name -> google.protobuf.FieldMask
+	28, // 17: keyward.v1.BatchGetSecretsRequest.max_age:type_name -> google.protobuf.Duration
+	9,  // 18: keyward.v1.BatchGetSecretsResponse.results:type_name -> keyward.v1.BatchGetSecretsResult
+	4,  // 19: keyward.v1.BatchGetSecretsResult.response:type_name -> keyward.v1.GetSecretResponse
+	30, // 20: keyward.v1.BatchGetSecretsResult.status:type_name -> google.rpc.Status
+	26, // 21: keyward.v1.GenerateSecretRequest.tags:type_name -> keyward.v1.GenerateSecretRequest.TagsEntry
+	27, // 22: keyward.v1.GenerateSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
+	27, // 23: keyward.v1.GenerateSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 24: keyward.v1.ListDeletedSecretsResponse.deleted_secrets:type_name -> keyward.v1.DeletedSecret
+	0,  // 25: keyward.v1.ListSecretsResponse.secrets:type_name -> keyward.v1.Secret
+	0,  // 26: keyward.v1.ListSecretVersionsResponse.secrets:type_name -> keyward.v1.Secret
+	3,  // 27: keyward.v1.SecretService.GetSecret:input_type -> keyward.v1.GetSecretRequest
+	5,  // 28: keyward.v1.SecretService.SetSecret:input_type -> keyward.v1.SetSecretRequest
+	11, // 29: keyward.v1.SecretService.DeleteSecret:input_type -> keyward.v1.DeleteSecretRequest
+	20, // 30: keyward.v1.SecretService.ListSecrets:input_type -> keyward.v1.ListSecretsRequest
+	22, // 31: keyward.v1.SecretService.ListSecretVersions:input_type -> keyward.v1.ListSecretVersionsRequest
+	6,  // 32: keyward.v1.SecretService.UpdateSecret:input_type -> keyward.v1.UpdateSecretRequest
+	7,  // 33: keyward.v1.SecretService.BatchGetSecrets:input_type -> keyward.v1.BatchGetSecretsRequest
+	10, // 34: keyward.v1.SecretService.GenerateSecret:input_type -> keyward.v1.GenerateSecretRequest
+	12, // 35: keyward.v1.SecretService.GetDeletedSecret:input_type -> keyward.v1.GetDeletedSecretRequest
+	13, // 36: keyward.v1.SecretService.ListDeletedSecrets:input_type -> keyward.v1.ListDeletedSecretsRequest
+	15, // 37: keyward.v1.SecretService.UndeleteSecret:input_type -> keyward.v1.UndeleteSecretRequest
+	16, // 38: keyward.v1.SecretService.PurgeSecret:input_type -> keyward.v1.PurgeSecretRequest
+	17, // 39: keyward.v1.SecretService.BackupSecret:input_type -> keyward.v1.BackupSecretRequest
+	19, // 40: keyward.v1.SecretService.RestoreSecret:input_type -> keyward.v1.RestoreSecretRequest
+	4,  // 41: keyward.v1.SecretService.GetSecret:output_type -> keyward.v1.GetSecretResponse
+	0,  // 42: keyward.v1.SecretService.SetSecret:output_type -> keyward.v1.Secret
+	1,  // 43: keyward.v1.SecretService.DeleteSecret:output_type -> keyward.v1.DeletedSecret
+	21, // 44: keyward.v1.SecretService.ListSecrets:output_type -> keyward.v1.ListSecretsResponse
+	23, // 45: keyward.v1.SecretService.ListSecretVersions:output_type -> keyward.v1.ListSecretVersionsResponse
+	0,  // 46: keyward.v1.SecretService.UpdateSecret:output_type -> keyward.v1.Secret
+	8,  // 47: keyward.v1.SecretService.BatchGetSecrets:output_type -> keyward.v1.BatchGetSecretsResponse
+	0,  // 48: keyward.v1.SecretService.GenerateSecret:output_type -> keyward.v1.Secret
+	1,  // 49: keyward.v1.SecretService.GetDeletedSecret:output_type -> keyward.v1.DeletedSecret
+	14, // 50: keyward.v1.SecretService.ListDeletedSecrets:output_type -> keyward.v1.ListDeletedSecretsResponse
+	0,  // 51: keyward.v1.SecretService.UndeleteSecret:output_type -> keyward.v1.Secret
+	31, // 52: keyward.v1.SecretService.PurgeSecret:output_type -> google.protobuf.Empty
+	18, // 53: keyward.v1.SecretService.BackupSecret:output_type -> keyward.v1.BackupSecretResponse
+	0,  // 54: keyward.v1.SecretService.RestoreSecret:output_type -> keyward.v1.Secret
+	41, // [41:55] is the sub-list for method output_type
+	27, // [27:41] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_keyward_v1_secrets_proto_init() }
@@ -944,13 +1889,18 @@ func file_keyward_v1_secrets_proto_init() {
 		return
 	}
 	file_keyward_v1_secrets_proto_msgTypes[5].OneofWrappers = []any{}
+	file_keyward_v1_secrets_proto_msgTypes[9].OneofWrappers = []any{
+		(*BatchGetSecretsResult_Response)(nil),
+		(*BatchGetSecretsResult_Status)(nil),
+	}
+	file_keyward_v1_secrets_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_keyward_v1_secrets_proto_rawDesc), len(file_keyward_v1_secrets_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,6 +11,7 @@ import (
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
+	emptypb "google.golang.org/protobuf/types/known/emptypb"
 )
 
 // This is a compile-time assertion to ensure that this generated file
@@ -24,6 +25,15 @@ const (
 	SecretService_DeleteSecret_FullMethodName       = "/keyward.v1.SecretService/DeleteSecret"
 	SecretService_ListSecrets_FullMethodName        = "/keyward.v1.SecretService/ListSecrets"
 	SecretService_ListSecretVersions_FullMethodName = "/keyward.v1.SecretService/ListSecretVersions"
+	SecretService_UpdateSecret_FullMethodName       = "/keyward.v1.SecretService/UpdateSecret"
+	SecretService_BatchGetSecrets_FullMethodName    = "/keyward.v1.SecretService/BatchGetSecrets"
+	SecretService_GenerateSecret_FullMethodName     = "/keyward.v1.SecretService/GenerateSecret"
+	SecretService_GetDeletedSecret_FullMethodName   = "/keyward.v1.SecretService/GetDeletedSecret"
+	SecretService_ListDeletedSecrets_FullMethodName = "/keyward.v1.SecretService/ListDeletedSecrets"
+	SecretService_UndeleteSecret_FullMethodName     = "/keyward.v1.SecretService/UndeleteSecret"
+	SecretService_PurgeSecret_FullMethodName        = "/keyward.v1.SecretService/PurgeSecret"
+	SecretService_BackupSecret_FullMethodName       = "/keyward.v1.SecretService/BackupSecret"
+	SecretService_RestoreSecret_FullMethodName      = "/keyward.v1.SecretService/RestoreSecret"
 )
 
 // SecretServiceClient is the client API for SecretService service.
@@ -47,11 +57,18 @@ const (
 // {version} is 32 lower-case hexadecimal digits, given out by the vault.
 type SecretServiceClient interface {
 	// GetSecret returns one secret with its value.
+	//
+	// Over REST the reply carries an ETag, and a request whose If-None-Match has
+	// it is answered 304 without a body.
 	GetSecret(ctx context.Context, in *GetSecretRequest, opts ...grpc.CallOption) (*GetSecretResponse, error)
 	// SetSecret creates a secret, or a new version of it.
 	//
 	// It is not retried blindly: after UNAVAILABLE or DEADLINE_EXCEEDED the
 	// version may or may not exist; setting again makes a further version.
+	//
+	// A precondition (etag) is atomic among the writers through one broker
+	// process. Key Vault has no conditional write: a writer elsewhere, in the
+	// moment between the check and the write, is not detected.
 	SetSecret(ctx context.Context, in *SetSecretRequest, opts ...grpc.CallOption) (*Secret, error)
 	// DeleteSecret deletes a secret with all its versions. The vault keeps it,
 	// soft-deleted, until purge_time.
@@ -63,6 +80,39 @@ type SecretServiceClient interface {
 	// ListSecretVersions returns the versions of a secret, newest first, without
 	// values.
 	ListSecretVersions(ctx context.Context, in *ListSecretVersionsRequest, opts ...grpc.CallOption) (*ListSecretVersionsResponse, error)
+	// UpdateSecret changes what is known of a version, by default of the latest;
+	// its value never changes. update_mask names what to change: content_type,
+	// tags (as a whole), enabled, not_before_time, expire_time, or "*" for all of
+	// them. Without a mask it is the fields that are sent: over REST those in the
+	// body, over gRPC those that are not zero, so that disabling takes a mask.
+	// Times can be changed but not removed.
+	//
+	// secret.etag, if given, is a precondition: see SetSecret.
+	UpdateSecret(ctx context.Context, in *UpdateSecretRequest, opts ...grpc.CallOption) (*Secret, error)
+	// BatchGetSecrets returns up to 100 secrets with their values. Each has a
+	// result of its own: one that is denied, absent or disabled fails none of the
+	// others. The parent "vaults/-" stands for all vaults.
+	BatchGetSecrets(ctx context.Context, in *BatchGetSecretsRequest, opts ...grpc.CallOption) (*BatchGetSecretsResponse, error)
+	// GenerateSecret sets a secret to a random value that the broker makes and
+	// does not return.
+	GenerateSecret(ctx context.Context, in *GenerateSecretRequest, opts ...grpc.CallOption) (*Secret, error)
+	// GetDeletedSecret returns a soft-deleted secret, without its value.
+	GetDeletedSecret(ctx context.Context, in *GetDeletedSecretRequest, opts ...grpc.CallOption) (*DeletedSecret, error)
+	// ListDeletedSecrets returns the soft-deleted secrets of a vault that the
+	// caller may list. Pages are as in ListSecrets.
+	ListDeletedSecrets(ctx context.Context, in *ListDeletedSecretsRequest, opts ...grpc.CallOption) (*ListDeletedSecretsResponse, error)
+	// UndeleteSecret brings a soft-deleted secret back, with all its versions.
+	UndeleteSecret(ctx context.Context, in *UndeleteSecretRequest, opts ...grpc.CallOption) (*Secret, error)
+	// PurgeSecret removes a soft-deleted secret for good.
+	PurgeSecret(ctx context.Context, in *PurgeSecretRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// BackupSecret returns all versions of a secret as one opaque blob, which only
+	// the vault that made it can read (in Azure: a vault of the same subscription
+	// and geography).
+	BackupSecret(ctx context.Context, in *BackupSecretRequest, opts ...grpc.CallOption) (*BackupSecretResponse, error)
+	// RestoreSecret brings back what BackupSecret returned, under its old name,
+	// which must be free. The blob hides that name, so policy decides on the
+	// vault.
+	RestoreSecret(ctx context.Context, in *RestoreSecretRequest, opts ...grpc.CallOption) (*Secret, error)
 }
 
 type secretServiceClient struct {
@@ -123,6 +173,96 @@ func (c *secretServiceClient) ListSecretVersions(ctx context.Context, in *ListSe
 	return out, nil
 }
 
+func (c *secretServiceClient) UpdateSecret(ctx context.Context, in *UpdateSecretRequest, opts ...grpc.CallOption) (*Secret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Secret)
+	err := c.cc.Invoke(ctx, SecretService_UpdateSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) BatchGetSecrets(ctx context.Context, in *BatchGetSecretsRequest, opts ...grpc.CallOption) (*BatchGetSecretsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetSecretsResponse)
+	err := c.cc.Invoke(ctx, SecretService_BatchGetSecrets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) GenerateSecret(ctx context.Context, in *GenerateSecretRequest, opts ...grpc.CallOption) (*Secret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Secret)
+	err := c.cc.Invoke(ctx, SecretService_GenerateSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) GetDeletedSecret(ctx context.Context, in *GetDeletedSecretRequest, opts ...grpc.CallOption) (*DeletedSecret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeletedSecret)
+	err := c.cc.Invoke(ctx, SecretService_GetDeletedSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) ListDeletedSecrets(ctx context.Context, in *ListDeletedSecretsRequest, opts ...grpc.CallOption) (*ListDeletedSecretsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeletedSecretsResponse)
+	err := c.cc.Invoke(ctx, SecretService_ListDeletedSecrets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) UndeleteSecret(ctx context.Context, in *UndeleteSecretRequest, opts ...grpc.CallOption) (*Secret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Secret)
+	err := c.cc.Invoke(ctx, SecretService_UndeleteSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) PurgeSecret(ctx context.Context, in *PurgeSecretRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, SecretService_PurgeSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) BackupSecret(ctx context.Context, in *BackupSecretRequest, opts ...grpc.CallOption) (*BackupSecretResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BackupSecretResponse)
+	err := c.cc.Invoke(ctx, SecretService_BackupSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretServiceClient) RestoreSecret(ctx context.Context, in *RestoreSecretRequest, opts ...grpc.CallOption) (*Secret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Secret)
+	err := c.cc.Invoke(ctx, SecretService_RestoreSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SecretServiceServer is the server API for SecretService service.
 // All implementations must embed UnimplementedSecretServiceServer
 // for forward compatibility.
@@ -144,11 +284,18 @@ func (c *secretServiceClient) ListSecretVersions(ctx context.Context, in *ListSe
 // {version} is 32 lower-case hexadecimal digits, given out by the vault.
 type SecretServiceServer interface {
 	// GetSecret returns one secret with its value.
+	//
+	// Over REST the reply carries an ETag, and a request whose If-None-Match has
+	// it is answered 304 without a body.
 	GetSecret(context.Context, *GetSecretRequest) (*GetSecretResponse, error)
 	// SetSecret creates a secret, or a new version of it.
 	//
 	// It is not retried blindly: after UNAVAILABLE or DEADLINE_EXCEEDED the
 	// version may or may not exist; setting again makes a further version.
+	//
+	// A precondition (etag) is atomic among the writers through one broker
+	// process. Key Vault has no conditional write: a writer elsewhere, in the
+	// moment between the check and the write, is not detected.
 	SetSecret(context.Context, *SetSecretRequest) (*Secret, error)
 	// DeleteSecret deletes a secret with all its versions. The vault keeps it,
 	// soft-deleted, until purge_time.
@@ -160,6 +307,39 @@ type SecretServiceServer interface {
 	// ListSecretVersions returns the versions of a secret, newest first, without
 	// values.
 	ListSecretVersions(context.Context, *ListSecretVersionsRequest) (*ListSecretVersionsResponse, error)
+	// UpdateSecret changes what is known of a version, by default of the latest;
+	// its value never changes. update_mask names what to change: content_type,
+	// tags (as a whole), enabled, not_before_time, expire_time, or "*" for all of
+	// them. Without a mask it is the fields that are sent: over REST those in the
+	// body, over gRPC those that are not zero, so that disabling takes a mask.
+	// Times can be changed but not removed.
+	//
+	// secret.etag, if given, is a precondition: see SetSecret.
+	UpdateSecret(context.Context, *UpdateSecretRequest) (*Secret, error)
+	// BatchGetSecrets returns up to 100 secrets with their values. Each has a
+	// result of its own: one that is denied, absent or disabled fails none of the
+	// others. The parent "vaults/-" stands for all vaults.
+	BatchGetSecrets(context.Context, *BatchGetSecretsRequest) (*BatchGetSecretsResponse, error)
+	// GenerateSecret sets a secret to a random value that the broker makes and
+	// does not return.
+	GenerateSecret(context.Context, *GenerateSecretRequest) (*Secret, error)
+	// GetDeletedSecret returns a soft-deleted secret, without its value.
+	GetDeletedSecret(context.Context, *GetDeletedSecretRequest) (*DeletedSecret, error)
+	// ListDeletedSecrets returns the soft-deleted secrets of a vault that the
+	// caller may list. Pages are as in ListSecrets.
+	ListDeletedSecrets(context.Context, *ListDeletedSecretsRequest) (*ListDeletedSecretsResponse, error)
+	// UndeleteSecret brings a soft-deleted secret back, with all its versions.
+	UndeleteSecret(context.Context, *UndeleteSecretRequest) (*Secret, error)
+	// PurgeSecret removes a soft-deleted secret for good.
+	PurgeSecret(context.Context, *PurgeSecretRequest) (*emptypb.Empty, error)
+	// BackupSecret returns all versions of a secret as one opaque blob, which only
+	// the vault that made it can read (in Azure: a vault of the same subscription
+	// and geography).
+	BackupSecret(context.Context, *BackupSecretRequest) (*BackupSecretResponse, error)
+	// RestoreSecret brings back what BackupSecret returned, under its old name,
+	// which must be free. The blob hides that name, so policy decides on the
+	// vault.
+	RestoreSecret(context.Context, *RestoreSecretRequest) (*Secret, error)
 	mustEmbedUnimplementedSecretServiceServer()
 }
 
@@ -184,6 +364,33 @@ func (UnimplementedSecretServiceServer) ListSecrets(context.Context, *ListSecret
 }
 func (UnimplementedSecretServiceServer) ListSecretVersions(context.Context, *ListSecretVersionsRequest) (*ListSecretVersionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSecretVersions not implemented")
+}
+func (UnimplementedSecretServiceServer) UpdateSecret(context.Context, *UpdateSecretRequest) (*Secret, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) BatchGetSecrets(context.Context, *BatchGetSecretsRequest) (*BatchGetSecretsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetSecrets not implemented")
+}
+func (UnimplementedSecretServiceServer) GenerateSecret(context.Context, *GenerateSecretRequest) (*Secret, error) {
+	return nil, status.Error(codes.Unimplemented, "method GenerateSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) GetDeletedSecret(context.Context, *GetDeletedSecretRequest) (*DeletedSecret, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDeletedSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) ListDeletedSecrets(context.Context, *ListDeletedSecretsRequest) (*ListDeletedSecretsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeletedSecrets not implemented")
+}
+func (UnimplementedSecretServiceServer) UndeleteSecret(context.Context, *UndeleteSecretRequest) (*Secret, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndeleteSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) PurgeSecret(context.Context, *PurgeSecretRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) BackupSecret(context.Context, *BackupSecretRequest) (*BackupSecretResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BackupSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) RestoreSecret(context.Context, *RestoreSecretRequest) (*Secret, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreSecret not implemented")
 }
 func (UnimplementedSecretServiceServer) mustEmbedUnimplementedSecretServiceServer() {}
 func (UnimplementedSecretServiceServer) testEmbeddedByValue()                       {}
@@ -296,6 +503,168 @@ func _SecretService_ListSecretVersions_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SecretService_UpdateSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).UpdateSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_UpdateSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).UpdateSecret(ctx, req.(*UpdateSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_BatchGetSecrets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetSecretsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).BatchGetSecrets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_BatchGetSecrets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).BatchGetSecrets(ctx, req.(*BatchGetSecretsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_GenerateSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GenerateSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).GenerateSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_GenerateSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).GenerateSecret(ctx, req.(*GenerateSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_GetDeletedSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDeletedSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).GetDeletedSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_GetDeletedSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).GetDeletedSecret(ctx, req.(*GetDeletedSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_ListDeletedSecrets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeletedSecretsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).ListDeletedSecrets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_ListDeletedSecrets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).ListDeletedSecrets(ctx, req.(*ListDeletedSecretsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_UndeleteSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndeleteSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).UndeleteSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_UndeleteSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).UndeleteSecret(ctx, req.(*UndeleteSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_PurgeSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).PurgeSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_PurgeSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).PurgeSecret(ctx, req.(*PurgeSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_BackupSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BackupSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).BackupSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_BackupSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).BackupSecret(ctx, req.(*BackupSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretService_RestoreSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretServiceServer).RestoreSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretService_RestoreSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretServiceServer).RestoreSecret(ctx, req.(*RestoreSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SecretService_ServiceDesc is the grpc.ServiceDesc for SecretService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -322,6 +691,42 @@ var SecretService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSecretVersions",
 			Handler:    _SecretService_ListSecretVersions_Handler,
+		},
+		{
+			MethodName: "UpdateSecret",
+			Handler:    _SecretService_UpdateSecret_Handler,
+		},
+		{
+			MethodName: "BatchGetSecrets",
+			Handler:    _SecretService_BatchGetSecrets_Handler,
+		},
+		{
+			MethodName: "GenerateSecret",
+			Handler:    _SecretService_GenerateSecret_Handler,
+		},
+		{
+			MethodName: "GetDeletedSecret",
+			Handler:    _SecretService_GetDeletedSecret_Handler,
+		},
+		{
+			MethodName: "ListDeletedSecrets",
+			Handler:    _SecretService_ListDeletedSecrets_Handler,
+		},
+		{
+			MethodName: "UndeleteSecret",
+			Handler:    _SecretService_UndeleteSecret_Handler,
+		},
+		{
+			MethodName: "PurgeSecret",
+			Handler:    _SecretService_PurgeSecret_Handler,
+		},
+		{
+			MethodName: "BackupSecret",
+			Handler:    _SecretService_BackupSecret_Handler,
+		},
+		{
+			MethodName: "RestoreSecret",
+			Handler:    _SecretService_RestoreSecret_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
