@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -12,6 +13,12 @@ import (
 func testCancelled(f fixture) {
 	name, absent := f.name("cancelled"), f.name("absent")
 	f.set(name, plain("kept"))
+	deleted, free := f.name("cancelled-deleted"), f.name("cancelled-free")
+	f.set(deleted, plain("kept, too"))
+	f.delete(deleted)
+	f.set(free, plain("saved"))
+	blob := f.backup(free)
+	f.purge(free)
 	ctx, cancel := context.WithCancel(f.Context())
 	cancel()
 
@@ -19,18 +26,36 @@ func testCancelled(f fixture) {
 	f.wantCode("GetSecret", err, broker.CodeCanceled)
 	_, err = f.store.SetSecret(ctx, absent, plain("v"))
 	f.wantCode("SetSecret", err, broker.CodeCanceled)
+	_, err = f.store.UpdateSecret(ctx, name, broker.SecretUpdate{ContentType: new("late")})
+	f.wantCode("UpdateSecret", err, broker.CodeCanceled)
 	_, err = f.store.DeleteSecret(ctx, name)
 	f.wantCode("DeleteSecret", err, broker.CodeCanceled)
+	_, err = f.store.GetDeletedSecret(ctx, deleted)
+	f.wantCode("GetDeletedSecret", err, broker.CodeCanceled)
+	_, err = f.store.ListDeletedSecrets(ctx, f.vault, broker.Page{})
+	f.wantCode("ListDeletedSecrets", err, broker.CodeCanceled)
+	_, err = f.store.RecoverSecret(ctx, deleted)
+	f.wantCode("RecoverSecret", err, broker.CodeCanceled)
+	f.wantCode("PurgeSecret", f.store.PurgeSecret(ctx, deleted), broker.CodeCanceled)
+	_, err = f.store.BackupSecret(ctx, name)
+	f.wantCode("BackupSecret", err, broker.CodeCanceled)
+	_, err = f.store.RestoreSecret(ctx, f.vault, blob)
+	f.wantCode("RestoreSecret", err, broker.CodeCanceled)
 	_, err = f.store.ListSecrets(ctx, f.vault, broker.Page{})
 	f.wantCode("ListSecrets", err, broker.CodeCanceled)
 	_, err = f.store.ListSecretVersions(ctx, name)
 	f.wantCode("ListSecretVersions", err, broker.CodeCanceled)
 
-	if got := f.get(name); got.Value.Reveal() != "kept" {
-		f.Error("a cancelled delete changed the secret")
+	if got := f.get(name); got.Value.Reveal() != "kept" || got.ContentType != "" {
+		f.Error("a cancelled delete or update changed the secret")
 	}
-	_, err = f.store.GetSecret(f.Context(), absent)
-	f.wantCode("GetSecret after a cancelled set", err, broker.CodeSecretNotFound)
+	for _, n := range []broker.Name{absent, free} {
+		_, err = f.store.GetSecret(f.Context(), n)
+		f.wantCode(fmt.Sprintf("GetSecret %v after a cancelled set or restore", n), err, broker.CodeSecretNotFound)
+	}
+	if _, err = f.store.GetDeletedSecret(f.Context(), deleted); err != nil {
+		f.Errorf("GetDeletedSecret after a cancelled recovery and purge: %v", err)
+	}
 }
 
 func testConcurrentSets(f fixture) {
@@ -80,6 +105,8 @@ func testConcurrentSets(f fixture) {
 	}
 }
 
+// testConcurrentMix checks that a reader sees a secret whole or not at all
+// while it is set and deleted.
 func testConcurrentMix(f fixture) {
 	const names = 4
 	var wg sync.WaitGroup
@@ -110,4 +137,35 @@ func testConcurrentMix(f fixture) {
 		})
 	}
 	wg.Wait()
+}
+
+func testConcurrentRestores(f fixture) {
+	name := f.name("restores")
+	for i := range 3 {
+		f.set(name, plain(fmt.Sprint(i)))
+	}
+	want := f.versions(name)
+	blob := f.backup(name)
+	f.purge(name)
+	var (
+		wg       sync.WaitGroup
+		restored atomic.Int32
+	)
+	for range 8 {
+		wg.Go(func() {
+			_, err := f.store.RestoreSecret(f.Context(), f.vault, blob)
+			if err == nil {
+				restored.Add(1)
+				return
+			}
+			f.wantCode("RestoreSecret", err, broker.CodeSecretExists)
+		})
+	}
+	wg.Wait()
+	if got := restored.Load(); got != 1 {
+		f.Errorf("%d restores succeeded, want 1", got)
+	}
+	if got := f.versions(name); len(got) != len(want) {
+		f.Errorf("%d versions, want %d", len(got), len(want))
+	}
 }

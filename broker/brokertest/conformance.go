@@ -30,21 +30,34 @@ import (
 func RunSecretStore(t *testing.T, newStore func(t *testing.T) (broker.SecretStore, broker.Name)) {
 	t.Helper()
 	tests := map[string]func(fixture){
-		"values come back as they were set":  testRoundTrip,
-		"each set makes a version":           testVersions,
-		"attributes come back":               testAttributes,
-		"attributes are not inherited":       testAttributesNotInherited,
-		"a disabled secret has no value":     testDisabled,
-		"what is missing is not found":       testMissing,
-		"a list pages through every secret":  testListPages,
-		"a list shows the latest version":    testListLatest,
-		"versions are newest first":          testVersionsNewestFirst,
-		"a deleted secret is gone":           testDelete,
-		"a soft-deleted name is in the way":  testSetAfterDelete,
-		"names are folded":                   testFolded,
-		"a cancelled call has no effect":     testCancelled,
-		"concurrent sets of one name":        testConcurrentSets,
-		"concurrent sets, reads and deletes": testConcurrentMix,
+		"values come back as they were set":    testRoundTrip,
+		"each set makes a version":             testVersions,
+		"attributes come back":                 testAttributes,
+		"attributes are not inherited":         testAttributesNotInherited,
+		"a disabled secret has no value":       testDisabled,
+		"what is missing is not found":         testMissing,
+		"an update changes what it names":      testUpdate,
+		"an update of one version":             testUpdateVersion,
+		"an update disables and enables":       testUpdateEnabled,
+		"a list pages through every secret":    testListPages,
+		"a list shows the latest version":      testListLatest,
+		"versions are newest first":            testVersionsNewestFirst,
+		"a deleted secret is gone":             testDelete,
+		"a soft-deleted name is in the way":    testSetAfterDelete,
+		"a deleted secret is shown as such":    testDeletedShown,
+		"a list pages through what is deleted": testListDeletedPages,
+		"a recovered secret is whole":          testRecover,
+		"a purge frees the name":               testPurge,
+		"what is not deleted is not found":     testNotDeleted,
+		"a restored secret is whole":           testRestore,
+		"a name in use is not restored over":   testRestoreOver,
+		"what is no backup is refused":         testBadBlobs,
+		"a backup has a bound":                 testBackupTooLarge,
+		"names are folded":                     testFolded,
+		"a cancelled call has no effect":       testCancelled,
+		"concurrent sets of one name":          testConcurrentSets,
+		"concurrent sets, reads and deletes":   testConcurrentMix,
+		"concurrent restores of one backup":    testConcurrentRestores,
 	}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		t.Run(name, func(t *testing.T) {
@@ -208,8 +221,12 @@ func testMissing(f fixture) {
 	ctx, name := f.Context(), f.name("missing")
 	_, err := f.store.GetSecret(ctx, name)
 	f.wantCode("GetSecret", err, broker.CodeSecretNotFound)
+	_, err = f.store.UpdateSecret(ctx, name, broker.SecretUpdate{Enabled: new(true)})
+	f.wantCode("UpdateSecret", err, broker.CodeSecretNotFound)
 	_, err = f.store.DeleteSecret(ctx, name)
 	f.wantCode("DeleteSecret", err, broker.CodeSecretNotFound)
+	_, err = f.store.BackupSecret(ctx, name)
+	f.wantCode("BackupSecret", err, broker.CodeSecretNotFound)
 	_, err = f.store.ListSecretVersions(ctx, name)
 	f.wantCode("ListSecretVersions", err, broker.CodeSecretNotFound)
 	// A longer name beside it must not be taken for it.
@@ -236,6 +253,3 @@ func testFolded(f fixture) {
 		f.Errorf("%d versions over both spellings, want 2", len(got))
 	}
 }
-
-// testConcurrentMix checks that a reader sees a secret whole or not at all
-// while it is set and deleted.

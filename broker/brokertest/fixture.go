@@ -69,33 +69,69 @@ func (f fixture) versions(name broker.Name) []broker.Secret {
 	return all
 }
 
+// delete soft-deletes the secret.
+func (f fixture) delete(name broker.Name) broker.DeletedSecret {
+	f.Helper()
+	d, err := f.store.DeleteSecret(f.Context(), name)
+	if err != nil {
+		f.Fatalf("DeleteSecret %v: %v", name, err)
+	}
+	return d
+}
+
+// purge deletes the secret for good.
+func (f fixture) purge(name broker.Name) {
+	f.Helper()
+	f.delete(name)
+	if err := f.store.PurgeSecret(f.Context(), name); err != nil {
+		f.Fatalf("PurgeSecret %v: %v", name, err)
+	}
+}
+
 // list walks the vault's pages of the size. None may hold more than most.
 func (f fixture) list(size, most int) iter.Seq[broker.Secret] {
 	f.Helper()
-	return func(yield func(broker.Secret) bool) {
+	return pages(f, "ListSecrets", size, most, func(p broker.Page) ([]broker.Secret, string, error) {
+		page, err := f.store.ListSecrets(f.Context(), f.vault, p)
+		return page.Secrets, page.Next, err
+	})
+}
+
+// listDeleted is list of what is soft-deleted.
+func (f fixture) listDeleted(size, most int) iter.Seq[broker.DeletedSecret] {
+	f.Helper()
+	return pages(f, "ListDeletedSecrets", size, most, func(p broker.Page) ([]broker.DeletedSecret, string, error) {
+		page, err := f.store.ListDeletedSecrets(f.Context(), f.vault, p)
+		return page.Secrets, page.Next, err
+	})
+}
+
+func pages[T any](f fixture, what string, size, most int, list func(broker.Page) ([]T, string, error)) iter.Seq[T] {
+	f.Helper()
+	return func(yield func(T) bool) {
 		p := broker.Page{Size: size}
 		seen := make(map[string]bool)
 		for {
-			page, err := f.store.ListSecrets(f.Context(), f.vault, p)
+			items, next, err := list(p)
 			if err != nil {
-				f.Fatalf("ListSecrets: %v", err)
+				f.Fatalf("%s: %v", what, err)
 			}
-			if len(page.Secrets) > most {
-				f.Fatalf("a page of %d, want at most %d", len(page.Secrets), most)
+			if len(items) > most {
+				f.Fatalf("a page of %d, want at most %d", len(items), most)
 			}
-			for _, s := range page.Secrets {
-				if !yield(s) {
+			for _, item := range items {
+				if !yield(item) {
 					return
 				}
 			}
-			if page.Next == "" {
+			if next == "" {
 				return
 			}
-			if seen[page.Next] {
-				f.Fatal("ListSecrets repeats a page token, and so would never end")
+			if seen[next] {
+				f.Fatalf("%s repeats a page token, and so would never end", what)
 			}
-			seen[page.Next] = true
-			p.Token = page.Next
+			seen[next] = true
+			p.Token = next
 		}
 	}
 }
@@ -115,6 +151,27 @@ func (f fixture) wantCode(what string, err error, want broker.Code) {
 	if got := broker.CodeOf(err); got != want {
 		f.Errorf("%s: %q (%v), want %q", what, got, err, want)
 	}
+}
+
+// wantBadBlob checks that a blob was refused as such.
+func (f fixture) wantBadBlob(what string, err error) {
+	f.Helper()
+	f.wantCode(what, err, broker.CodeBadField)
+	if got := broker.AsError(err); got == nil || got.Field != "blob" {
+		f.Errorf("%s: the field at fault is not the blob: %v", what, err)
+	}
+}
+
+// wantSame checks that two answers tell the same of a version.
+func (f fixture) wantSame(what string, got, want broker.Secret) {
+	f.Helper()
+	if got.Name != want.Name || got.ETag() != want.ETag() || !got.Created.Equal(want.Created) || !got.Updated.Equal(want.Updated) {
+		f.Errorf("%s: %v, created %v, updated %v; want %v, %v, %v",
+			what, got.Name, got.Created, got.Updated, want.Name, want.Created, want.Updated)
+	}
+	f.wantAttributes(what, got, broker.NewSecret{
+		ContentType: want.ContentType, Tags: want.Tags, Enabled: want.Enabled, NotBefore: want.NotBefore, Expires: want.Expires,
+	})
 }
 
 // wantAttributes checks what the vault keeps of n beside its value, and what

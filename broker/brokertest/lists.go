@@ -3,7 +3,6 @@ package brokertest
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -73,60 +72,4 @@ func testVersionsNewestFirst(f fixture) {
 	if latest := f.get(name); latest.Name != got[0].Name {
 		f.Errorf("the latest is %v, but the newest of the list is %v", latest.Name, got[0].Name)
 	}
-}
-
-func testDelete(f fixture) {
-	ctx, name, kept := f.Context(), f.name("deleted"), f.name("deleted-not")
-	f.set(kept, plain("kept"))
-	first := f.set(name, plain("1"))
-	last := broker.NewSecret{Value: broker.NewValue("2"), Enabled: true, ContentType: "text/plain", Tags: map[string]string{"a": "b"}}
-	f.set(name, last)
-
-	deleted, err := f.store.DeleteSecret(ctx, name)
-	if err != nil {
-		f.Fatalf("DeleteSecret: %v", err)
-	}
-	if deleted.Name != name {
-		f.Errorf("DeleteSecret named %v, want %v", deleted.Name, name)
-	}
-	f.wantAttributes("DeleteSecret", deleted.Secret, last)
-	if deleted.Deleted.IsZero() || !deleted.Deleted.Equal(deleted.Deleted.Truncate(time.Second)) {
-		f.Errorf("deleted at %v; want a whole second", deleted.Deleted)
-	}
-	if !deleted.Purges.After(deleted.Deleted) {
-		f.Errorf("purged at %v, deleted at %v", deleted.Purges, deleted.Deleted)
-	}
-
-	_, err = f.store.GetSecret(ctx, name)
-	f.wantCode("GetSecret", err, broker.CodeSecretNotFound)
-	_, err = f.store.GetSecret(ctx, first.Name)
-	f.wantCode("GetSecret of a version", err, broker.CodeSecretNotFound)
-	_, err = f.store.ListSecretVersions(ctx, name)
-	f.wantCode("ListSecretVersions", err, broker.CodeSecretNotFound)
-	_, err = f.store.DeleteSecret(ctx, name)
-	f.wantCode("DeleteSecret, again", err, broker.CodeSecretNotFound)
-	listed := f.listed()
-	if _, ok := listed[name]; ok {
-		f.Error("ListSecrets shows a deleted secret")
-	}
-	if _, ok := listed[kept]; !ok {
-		f.Error("ListSecrets lost the secret beside the deleted one")
-	}
-	if got := f.get(kept); got.Value.Reveal() != "kept" {
-		f.Error("the secret beside the deleted one changed")
-	}
-}
-
-func testSetAfterDelete(f fixture) {
-	ctx, name := f.Context(), f.name("in-the-way")
-	f.set(name, plain("1"))
-	if _, err := f.store.DeleteSecret(ctx, name); err != nil {
-		f.Fatalf("DeleteSecret: %v", err)
-	}
-	for range 2 {
-		_, err := f.store.SetSecret(ctx, name, plain("2"))
-		f.wantCode("SetSecret", err, broker.CodeSecretSoftDeleted)
-	}
-	_, err := f.store.GetSecret(ctx, name)
-	f.wantCode("GetSecret", err, broker.CodeSecretNotFound)
 }

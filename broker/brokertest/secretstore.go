@@ -15,7 +15,14 @@ import (
 const (
 	GetSecret          = "GetSecret"
 	SetSecret          = "SetSecret"
+	UpdateSecret       = "UpdateSecret"
 	DeleteSecret       = "DeleteSecret"
+	GetDeletedSecret   = "GetDeletedSecret"
+	ListDeletedSecrets = "ListDeletedSecrets"
+	RecoverSecret      = "RecoverSecret"
+	PurgeSecret        = "PurgeSecret"
+	BackupSecret       = "BackupSecret"
+	RestoreSecret      = "RestoreSecret"
 	ListSecrets        = "ListSecrets"
 	ListSecretVersions = "ListSecretVersions"
 )
@@ -23,7 +30,7 @@ const (
 const retentionDays = 90
 
 // A Hook runs before each call of a store. It may block; an error is the
-// call's answer.
+// call's answer. The name is the vault's where a call names no secret.
 type Hook func(ctx context.Context, method string, name broker.Name) error
 
 // SecretStore is a small broker.SecretStore in memory, which counts its calls
@@ -40,8 +47,10 @@ type SecretStore struct {
 
 type secret struct {
 	versions []broker.SecretValue // oldest first
-	deleted  bool
+	deleted  time.Time            // zero while it lives
 }
+
+func (s *secret) latest() broker.Secret { return copied(s.versions[len(s.versions)-1].Secret) }
 
 var _ broker.SecretStore = (*SecretStore)(nil)
 
@@ -96,14 +105,11 @@ func (s *SecretStore) GetSecret(ctx context.Context, name broker.Name) (broker.S
 	if err != nil {
 		return broker.SecretValue{}, err
 	}
-	i := len(sec.versions) - 1
-	if name.Version() != "" {
-		i = slices.IndexFunc(sec.versions, func(v broker.SecretValue) bool { return v.Name == name })
+	stored, err := sec.version(name)
+	if err != nil {
+		return broker.SecretValue{}, err
 	}
-	if i < 0 {
-		return broker.SecretValue{}, &broker.Error{Code: broker.CodeSecretNotFound}
-	}
-	v := sec.versions[i]
+	v := *stored
 	if !v.Enabled {
 		return broker.SecretValue{}, &broker.Error{Code: broker.CodeSecretDisabled}
 	}
@@ -124,7 +130,7 @@ func (s *SecretStore) SetSecret(ctx context.Context, name broker.Name, n broker.
 		sec = new(secret)
 		s.secrets[name.ObjectName()] = sec
 	}
-	if sec.deleted {
+	if !sec.deleted.IsZero() {
 		return broker.Secret{}, &broker.Error{Code: broker.CodeSecretSoftDeleted}
 	}
 	s.made++
@@ -152,22 +158,38 @@ func (s *SecretStore) SetSecret(ctx context.Context, name broker.Name, n broker.
 	return copied(v.Secret), nil
 }
 
-// DeleteSecret implements broker.SecretStore.
-func (s *SecretStore) DeleteSecret(ctx context.Context, name broker.Name) (broker.DeletedSecret, error) {
-	if err := s.enter(ctx, DeleteSecret, name); err != nil {
-		return broker.DeletedSecret{}, err
+// UpdateSecret implements broker.SecretStore.
+func (s *SecretStore) UpdateSecret(ctx context.Context, name broker.Name, u broker.SecretUpdate) (broker.Secret, error) {
+	if err := s.enter(ctx, UpdateSecret, name); err != nil {
+		return broker.Secret{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sec, err := s.live(name)
 	if err != nil {
-		return broker.DeletedSecret{}, err
+		return broker.Secret{}, err
 	}
-	sec.deleted = true
-	latest := copied(sec.versions[len(sec.versions)-1].Secret)
-	latest.Name = name.Base()
-	now := time.Now().Truncate(time.Second)
-	return broker.DeletedSecret{Secret: latest, Deleted: now, Purges: now.AddDate(0, 0, retentionDays)}, nil
+	v, err := sec.version(name)
+	if err != nil {
+		return broker.Secret{}, err
+	}
+	if u.ContentType != nil {
+		v.ContentType = *u.ContentType
+	}
+	if u.Tags != nil {
+		v.Tags = maps.Clone(*u.Tags)
+	}
+	if u.Enabled != nil {
+		v.Enabled = *u.Enabled
+	}
+	if u.NotBefore != nil {
+		v.NotBefore = u.NotBefore.Truncate(time.Second)
+	}
+	if u.Expires != nil {
+		v.Expires = u.Expires.Truncate(time.Second)
+	}
+	v.Updated = time.Now().Truncate(time.Second)
+	return copied(v.Secret), nil
 }
 
 // ListSecrets implements broker.SecretStore.
@@ -175,26 +197,18 @@ func (s *SecretStore) ListSecrets(ctx context.Context, vault broker.Name, p brok
 	if err := s.enter(ctx, ListSecrets, vault); err != nil {
 		return broker.SecretPage{}, err
 	}
-	size := p.Size
-	if size <= 0 || size > broker.MaxStorePage {
-		size = broker.MaxStorePage
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var page broker.SecretPage
-	for _, object := range slices.Sorted(maps.Keys(s.secrets)) {
-		sec := s.secrets[object]
-		if sec.deleted || object <= p.Token {
-			continue
+	page.Next = s.walk(p, func(name broker.Name, sec *secret) bool {
+		if !sec.deleted.IsZero() {
+			return false
 		}
-		if len(page.Secrets) == size {
-			page.Next = page.Secrets[size-1].Name.ObjectName()
-			break
-		}
-		latest := copied(sec.versions[len(sec.versions)-1].Secret)
-		latest.Name = latest.Name.Base()
+		latest := sec.latest()
+		latest.Name = name
 		page.Secrets = append(page.Secrets, latest)
-	}
+		return true
+	})
 	return page, nil
 }
 
@@ -216,14 +230,50 @@ func (s *SecretStore) ListSecretVersions(ctx context.Context, name broker.Name) 
 	return all, nil
 }
 
+// walk shows the secrets of a page to visit, which says whether it took one. It
+// returns the token of the next page.
+func (s *SecretStore) walk(p broker.Page, visit func(broker.Name, *secret) bool) (next string) {
+	size := p.Size
+	if size <= 0 || size > broker.MaxStorePage {
+		size = broker.MaxStorePage
+	}
+	taken, last := 0, p.Token
+	for _, object := range slices.Sorted(maps.Keys(s.secrets)) {
+		if object <= p.Token {
+			continue
+		}
+		if taken == size {
+			return last
+		}
+		sec := s.secrets[object]
+		if visit(sec.latest().Name.Base(), sec) {
+			taken++
+		}
+		last = object
+	}
+	return ""
+}
+
 // live returns the secret of the name, which this vault must have and not have
 // deleted.
 func (s *SecretStore) live(name broker.Name) (*secret, error) {
 	sec := s.secrets[name.ObjectName()]
-	if name.Vault() != s.vault || sec == nil || sec.deleted {
+	if name.Vault() != s.vault || sec == nil || !sec.deleted.IsZero() {
 		return nil, &broker.Error{Code: broker.CodeSecretNotFound}
 	}
 	return sec, nil
+}
+
+// version returns the named version, or the latest.
+func (s *secret) version(name broker.Name) (*broker.SecretValue, error) {
+	i := len(s.versions) - 1
+	if name.Version() != "" {
+		i = slices.IndexFunc(s.versions, func(v broker.SecretValue) bool { return v.Name == name })
+	}
+	if i < 0 {
+		return nil, &broker.Error{Code: broker.CodeSecretNotFound}
+	}
+	return &s.versions[i], nil
 }
 
 func copied(s broker.Secret) broker.Secret {

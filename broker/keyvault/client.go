@@ -67,17 +67,23 @@ type Config struct {
 // Client is one vault's secrets, over REST. All methods may be called
 // concurrently.
 //
-// A call is tried again only where that is harmless and may help: a read after
-// a throttling, a failure of the vault or of the connection; a delete after a
-// throttling only, because it may have happened; a set never. Every wait fits
-// the caller's deadline, or the call fails at once and says in RetryAfter how
-// long it would have been.
+// A call is tried again only where that is harmless and may help: a read, a
+// backup or an update after a throttling, a failure of the vault or of the
+// connection; a delete, a recovery or a purge after a throttling only, because
+// it may have happened; a set or a restore never. Every wait fits the caller's
+// deadline, or the call fails at once and says in RetryAfter how long it would
+// have been.
+//
+// A delete and a recovery settle after Key Vault has answered. Until then the
+// Client answers CodeSecretInTransition where the vault has found nothing, for
+// the changes that it made itself; what others change, it does not know.
 type Client struct {
 	origin     url.URL
 	scope      string
 	apiVersion string
 	tokens     TokenSource
 	http       *http.Client
+	moves      *moves
 	log        *slog.Logger
 	telemetry  *telemetry
 }
@@ -126,6 +132,7 @@ func New(c Config) (*Client, error) {
 			// would send the token to whoever it names.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
+		moves:     newMoves(),
 		log:       c.Logger.With("vault", c.Vault.VaultAlias()),
 		telemetry: tel,
 	}, nil
@@ -143,14 +150,40 @@ type call struct {
 	// query is what goes beside api-version, encoded.
 	query string
 	body  []byte
-	// limit is the most bytes of a reply to read.
-	limit int64
+	// repeat is when the call may be tried again.
+	repeat repeat
+	// done is the status of success; 0 is 200.
+	done int
+	// limit is the most bytes of a reply to read, and tooLong what a longer one
+	// means; nil is that it is unusable.
+	limit   int64
+	tooLong *broker.Error
 }
 
 // invoke performs a call, and converts the reply from the wire's type to the
 // broker's. An error of convert says that the reply is not what was asked for.
 func invoke[W, T any](ctx context.Context, c *Client, k call, convert func(W) (T, error)) (T, error) {
 	var v, none T
+	err := c.perform(ctx, k, func(body []byte) error {
+		var w W
+		// encoding/json would put replacement characters for bytes that are no
+		// UTF-8, and quotes its input in errors.
+		if !utf8.Valid(body) || json.Unmarshal(body, &w) != nil {
+			return errors.New("not the JSON that was asked for")
+		}
+		var err error
+		v, err = convert(w)
+		return err
+	})
+	if err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
+// perform performs a call, and gives use the body of the reply, which is
+// cleared afterwards. An error of use says that it is not what was asked for.
+func (c *Client) perform(ctx context.Context, k call, use func(body []byte) error) error {
 	failed := c.telemetry.within(ctx, k, func(ctx context.Context) *broker.Error {
 		r, failed := c.send(ctx, k)
 		if failed != nil {
@@ -158,20 +191,13 @@ func invoke[W, T any](ctx context.Context, c *Client, k call, convert func(W) (T
 		}
 		// The reply may hold a value. What was decoded from it is a copy.
 		defer clear(r.body)
-		var w W
-		// encoding/json would put replacement characters for bytes that are no
-		// UTF-8, and quotes its input in errors.
-		if !utf8.Valid(r.body) || json.Unmarshal(r.body, &w) != nil {
-			return unusable(errors.New("not the JSON that was asked for"))
-		}
-		var err error
-		if v, err = convert(w); err != nil {
+		if err := use(r.body); err != nil {
 			return unusable(err)
 		}
 		return nil
 	})
 	if failed != nil {
-		return none, failed
+		return failed
 	}
-	return v, nil
+	return nil
 }

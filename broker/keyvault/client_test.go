@@ -64,11 +64,18 @@ func TestURL(t *testing.T) {
 // What goes over the wire, exactly.
 func TestRequests(t *testing.T) {
 	var got *http.Request
+	var body []byte
 	c := newClient(t, keyvault.Config{
 		URL: "https://pay.vault.azure.net", APIVersion: "7.4",
 		Transport: exchange(func(r *http.Request) (*http.Response, error) {
-			got = r
-			return respond(200, bundle("db-password")), nil
+			got, body = r, nil
+			if r.Body != nil {
+				var err error
+				if body, err = io.ReadAll(r.Body); err != nil {
+					return nil, err
+				}
+			}
+			return answer(r), nil
 		}),
 	})
 	name := secretNamed(t, "DB-password")
@@ -76,17 +83,44 @@ func TestRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	update := func(n broker.Name, u broker.SecretUpdate) func() error {
+		return func() error { _, err := c.UpdateSecret(t.Context(), n, u); return err }
+	}
+	const path = "https://pay.vault.azure.net/secrets/db-password"
+	const deletedPath = "https://pay.vault.azure.net/deletedsecrets/db-password"
 	tests := map[string]struct {
-		act  func() error
-		line string
+		act        func() error
+		line, body string
 	}{
-		"get":         {func() error { _, err := c.GetSecret(t.Context(), name); return err }, "GET https://pay.vault.azure.net/secrets/db-password?api-version=7.4"},
-		"get version": {func() error { _, err := c.GetSecret(t.Context(), pinned); return err }, "GET https://pay.vault.azure.net/secrets/db-password/" + version + "?api-version=7.4"},
+		"get":         {func() error { _, err := c.GetSecret(t.Context(), name); return err }, "GET " + path + "?api-version=7.4", ""},
+		"get version": {func() error { _, err := c.GetSecret(t.Context(), pinned); return err }, "GET " + path + "/" + version + "?api-version=7.4", ""},
 		"set": {func() error {
 			_, err := c.SetSecret(t.Context(), name, broker.NewSecret{Value: broker.NewValue("v")})
 			return err
-		}, "PUT https://pay.vault.azure.net/secrets/db-password?api-version=7.4"},
-		"delete": {func() error { _, err := c.DeleteSecret(t.Context(), name); return err }, "DELETE https://pay.vault.azure.net/secrets/db-password?api-version=7.4"},
+		}, "PUT " + path + "?api-version=7.4", `{"value":"v","attributes":{"enabled":false}}`},
+		"delete":              {func() error { _, err := c.DeleteSecret(t.Context(), name); return err }, "DELETE " + path + "?api-version=7.4", ""},
+		"update":              {update(name, broker.SecretUpdate{Enabled: new(false)}), "PATCH " + path + "?api-version=7.4", `{"attributes":{"enabled":false}}`},
+		"update of a version": {update(pinned, broker.SecretUpdate{ContentType: new("text/plain")}), "PATCH " + path + "/" + version + "?api-version=7.4", `{"contentType":"text/plain"}`},
+		"update to nothing": {
+			update(name, broker.SecretUpdate{ContentType: new(""), Tags: &map[string]string{}}),
+			"PATCH " + path + "?api-version=7.4", `{"contentType":"","tags":{}}`,
+		},
+		"update of all": {update(name, broker.SecretUpdate{
+			ContentType: new("a"), Tags: &map[string]string{"b": "c"}, Enabled: new(true),
+			NotBefore: new(time.Unix(1700000000, 0)), Expires: new(time.Unix(1800000000, 999)),
+		}), "PATCH " + path + "?api-version=7.4", `{"contentType":"a","tags":{"b":"c"},"attributes":{"enabled":true,"nbf":1700000000,"exp":1800000000}}`},
+		"get deleted": {func() error { _, err := c.GetDeletedSecret(t.Context(), name); return err }, "GET " + deletedPath + "?api-version=7.4", ""},
+		"list deleted": {func() error {
+			_, err := c.ListDeletedSecrets(t.Context(), vaultName(t), broker.Page{Size: 7})
+			return err
+		}, "GET https://pay.vault.azure.net/deletedsecrets?api-version=7.4&maxresults=7", ""},
+		"recover": {func() error { _, err := c.RecoverSecret(t.Context(), name); return err }, "POST " + deletedPath + "/recover?api-version=7.4", ""},
+		"purge":   {func() error { return c.PurgeSecret(t.Context(), name) }, "DELETE " + deletedPath + "?api-version=7.4", ""},
+		"backup":  {func() error { _, err := c.BackupSecret(t.Context(), name); return err }, "POST " + path + "/backup?api-version=7.4", ""},
+		"restore": {func() error {
+			_, err := c.RestoreSecret(t.Context(), vaultName(t), broker.NewValue(")Azure\xff\xfe?"))
+			return err
+		}, "POST https://pay.vault.azure.net/secrets/restore?api-version=7.4", `{"value":"KUF6dXJl__4_"}`},
 	}
 	for label, tt := range tests {
 		t.Run(label, func(t *testing.T) {
@@ -95,6 +129,9 @@ func TestRequests(t *testing.T) {
 			}
 			if line := got.Method + " " + got.URL.String(); line != tt.line {
 				t.Errorf("%s, want %s", line, tt.line)
+			}
+			if string(body) != tt.body || (got.Header.Get("Content-Type") != "") != (tt.body != "") {
+				t.Errorf("body %q of type %q, want %q", body, got.Header.Get("Content-Type"), tt.body)
 			}
 			if a := got.Header.Get("Authorization"); a != "Bearer "+testToken {
 				t.Error("the token is not in the request")

@@ -29,30 +29,50 @@ const (
 	maxCodeLen    = 64
 )
 
+// What the client is told where the code's standard words would say too little.
+const (
+	notABackup     = "this is no backup of a secret that this vault can restore"
+	backupTooLarge = "the backup is larger than 1 MiB, and could not be restored through the broker; back it up at the vault"
+	purgeProtected = "the vault protects deleted secrets from being purged; it removes this one when its time is over"
+	nameInUse      = "a secret has this name, or was purged a moment ago; delete and purge it, or try again in a minute"
+)
+
 // meanings is what a vault's refusal means to the caller. The first row that
-// fits counts; an empty code fits any. What no row fits is the vault's fault:
-// VAULT_UNAVAILABLE.
+// fits counts; an empty operation or code fits any. What no row fits is the
+// vault's fault: VAULT_UNAVAILABLE.
 var meanings = []struct {
-	status int
-	code   string
-	inner  string
-	means  broker.Code
-	retry  time.Duration
+	operation string
+	status    int
+	code      string
+	inner     string
+	// bare: an inner code would mean something else.
+	bare  bool
+	means broker.Code
+	retry time.Duration
+	field string
+	words string
 }{
-	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField},
+	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorMalformedBackup, means: broker.CodeBadField, field: "blob", words: notABackup},
+	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorMalformedBackupHSM, means: broker.CodeBadField, field: "blob", words: notABackup},
+	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, field: "blob", words: notABackup},
+	{status: http.StatusBadRequest, code: ErrorBackupTooLarge, means: broker.CodeValueTooLarge, field: "name", words: backupTooLarge},
+	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, words: "the vault refuses one of the request's fields"},
 	{status: http.StatusUnauthorized, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusForbidden, inner: InnerSecretDisabled, means: broker.CodeSecretDisabled},
+	{operation: purgeSecret, status: http.StatusForbidden, code: ErrorForbidden, bare: true, means: broker.CodeNotSupported, words: purgeProtected},
 	{status: http.StatusForbidden, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusNotFound, code: ErrorSecretNotFound, means: broker.CodeSecretNotFound},
 	{status: http.StatusConflict, inner: InnerDeleted, means: broker.CodeSecretSoftDeleted},
 	{status: http.StatusConflict, inner: InnerBeingDeleted, means: broker.CodeSecretInTransition, retry: settling},
 	{status: http.StatusConflict, inner: InnerBeingRecovered, means: broker.CodeSecretInTransition, retry: settling},
+	// A purge settles too, after its reply, and until then the name is in use.
+	{operation: restoreSecret, status: http.StatusConflict, code: ErrorConflict, bare: true, means: broker.CodeSecretExists, words: nameInUse},
 	{status: http.StatusTooManyRequests, means: broker.CodeVaultThrottled, retry: soon},
 }
 
-// refusal returns what a reply other than 200 means. quote allows the vault's
-// words into the log: they may repeat what was sent, so not after a set.
-func refusal(r reply, quote bool) *broker.Error {
+// refusal returns what a reply to k other than success means. The vault's words
+// go into the log only if k has no body: they may repeat what was sent.
+func refusal(k call, r reply) *broker.Error {
 	b := errorBody(r.body)
 	inner := ""
 	if b.Inner != nil {
@@ -60,13 +80,11 @@ func refusal(r reply, quote bool) *broker.Error {
 	}
 	e := &broker.Error{Code: broker.CodeVaultUnavailable, RetryAfter: soon}
 	for _, m := range meanings {
-		if m.status == r.status && (m.code == "" || m.code == b.Code) && (m.inner == "" || m.inner == inner) {
-			e.Code, e.RetryAfter = m.means, m.retry
+		if (m.operation == "" || m.operation == k.operation) && m.status == r.status && (m.code == "" || m.code == b.Code) &&
+			(m.inner == "" || m.inner == inner) && (!m.bare || inner == "") {
+			e.Code, e.RetryAfter, e.Field, e.Message = m.means, m.retry, m.field, m.words
 			break
 		}
-	}
-	if e.Code == broker.CodeBadField {
-		e.Message = "the vault refuses one of the request's fields"
 	}
 	text := fmt.Sprintf("the vault answered %d", r.status)
 	if b.Code != "" {
@@ -78,7 +96,7 @@ func refusal(r reply, quote bool) *broker.Error {
 	if id := r.header.Get("X-Ms-Request-Id"); id != "" {
 		text += ", request " + clip(id, maxCodeLen)
 	}
-	if quote && b.Message != "" {
+	if k.body == nil && b.Message != "" {
 		text += ": " + clip(b.Message, maxMessageLen)
 	}
 	e.Err = errors.New(text)

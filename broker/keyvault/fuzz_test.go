@@ -80,12 +80,14 @@ func FuzzNextQuery(f *testing.F) {
 // Whatever a vault answers, the error is bounded, of one line, and tells the
 // client nothing of it.
 func FuzzRefusal(f *testing.F) {
-	f.Add(403, []byte(`{"error":{"code":"Forbidden","message":"x","innererror":{"code":"SecretDisabled"}}}`))
-	f.Add(404, []byte(`{"error":{"code":"SecretNotFound","message":"https://v/secrets/x"}}`))
-	f.Add(500, []byte("<html>"))
-	f.Add(409, []byte(`{"error":{"innererror":null}}`))
-	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		e := refusal(reply{status: status, header: http.Header{}, body: body}, true)
+	f.Add("", 403, []byte(`{"error":{"code":"Forbidden","message":"x","innererror":{"code":"SecretDisabled"}}}`))
+	f.Add("GetDeletedSecret", 404, []byte(`{"error":{"code":"SecretNotFound","message":"https://v/secrets/x"}}`))
+	f.Add("RestoreSecret", 400, []byte(`{"error":{"code":"Malformed backup blob","message":"x"}}`))
+	f.Add("PurgeSecret", 403, []byte(`{"error":{"code":"Forbidden","message":"x"}}`))
+	f.Add("", 500, []byte("<html>"))
+	f.Add("RestoreSecret", 409, []byte(`{"error":{"innererror":null}}`))
+	f.Fuzz(func(t *testing.T, operation string, status int, body []byte) {
+		e := refusal(call{operation: operation}, reply{status: status, header: http.Header{}, body: body})
 		if e.Code == "" || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
 			t.Errorf("%+v", e)
 		}

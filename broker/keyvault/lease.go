@@ -180,7 +180,7 @@ func (l *lease) success(t Token) Token {
 	}
 	l.current.Store(&t)
 	// Spread, so that replicas that began together do not stay together.
-	early := life / 10
+	early := max(life/10, 0)
 	l.schedule(max(early+rand.N(early/10+1), minRenewal)) //nolint:gosec // a spread, not a secret
 	return t
 }
@@ -195,6 +195,11 @@ func (l *lease) failure(ctx context.Context, e *broker.Error) *broker.Error {
 	}
 	wait := min(time.Second<<min(l.fails-1, 6), most)
 	wait = wait/2 + rand.N(wait/2+1) //nolint:gosec // a spread, not a secret
+	if t != nil {
+		// Not past the token's end: from there on, callers are turned away until
+		// the next attempt.
+		wait = min(wait, max(time.Until(t.Expires), time.Second))
+	}
 	wait = max(wait, min(e.RetryAfter, maxBackoff))
 	l.retryAt = time.Now().Add(wait)
 	failed := *e

@@ -1,12 +1,73 @@
 package keyvault
 
 import (
+	"context"
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
+
+	"github.com/keyward/keyward/broker"
 )
 
 const maxNextLen = 4 << 10
+
+// list gets a page of k's list, and what asks for the next. Only the link to
+// the next page tells whether there is more: a page may be empty.
+func list[W, T any](ctx context.Context, c *Client, k call, p broker.Page, convert func(W) (T, error)) ([]T, string, error) {
+	k.limit = maxListLen
+	size := broker.MaxStorePage
+	if p.Size > 0 {
+		size = min(p.Size, size)
+	}
+	k.query = "maxresults=" + strconv.Itoa(size)
+	if p.Token != "" {
+		if !validNext(p.Token) {
+			return nil, "", badPageToken(nil)
+		}
+		k.query = p.Token + "&" + k.query
+	}
+	var next string
+	items, err := invoke(ctx, c, k, func(w List[W]) ([]T, error) {
+		if w.Value == nil {
+			return nil, errors.New("a list without its items")
+		}
+		if len(w.Value) > size {
+			return nil, errors.New("a page with more items than were asked for")
+		}
+		items := make([]T, 0, len(w.Value))
+		for _, item := range w.Value {
+			converted, err := convert(item)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, converted)
+		}
+		link, err := nextQuery(c.origin, k.path, w.NextLink)
+		if err != nil {
+			return nil, err
+		}
+		if link != "" && link == p.Token {
+			return nil, errors.New("a page that leads to itself")
+		}
+		next = link
+		return items, nil
+	})
+	return items, next, err
+}
+
+// badTokenOf returns the error of a list that began at p. A vault that refuses
+// a field then has nothing else to refuse than the caller's token.
+func badTokenOf(p broker.Page, err error) error {
+	if e, ok := errors.AsType[*broker.Error](err); ok && e.Code == broker.CodeBadField && p.Token != "" {
+		return badPageToken(e)
+	}
+	return err
+}
+
+func badPageToken(cause error) *broker.Error {
+	return &broker.Error{Code: broker.CodeBadPageToken, Field: "page_token", Message: "begin the list again", Err: cause}
+}
 
 // nextQuery returns the query that asks for the page after one whose nextLink
 // is link, or "" if there is none. It is the link's own query, untouched, but

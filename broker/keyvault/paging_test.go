@@ -104,6 +104,47 @@ func TestNoVersionsIsNoSecret(t *testing.T) {
 	wantCode(t, err, broker.CodeSecretNotFound)
 }
 
+// A recorded list of soft-deleted secrets, with a page that is empty and goes
+// on. A link into the list of live ones is not followed.
+func TestListDeletedSecretsPages(t *testing.T) {
+	const link = `"https://v.vault.azure.net:443/%s?api-version=7.4&$skiptoken=eyJ%s&maxresults=1"`
+	item := func(name string) string {
+		return `{"recoveryId":"https://v.vault.azure.net/deletedsecrets/` + name + `","deletedDate":1680047585,"scheduledPurgeDate":1680652385,` +
+			`"id":"https://v.vault.azure.net/secrets/` + name + `","attributes":{"enabled":true,"created":1680047585,"updated":1680047585,` +
+			`"recoveryLevel":"CustomizedRecoverable+Purgeable","recoverableDays":7}}`
+	}
+	c, asked := pages(t, "/deletedsecrets", map[string]string{
+		"api-version=7.4&maxresults=1":                 page(fmt.Sprintf(link, "deletedsecrets", "A"), item("One")),
+		"api-version=7.4&$skiptoken=eyJA&maxresults=1": page(fmt.Sprintf(link, "deletedsecrets", "B")),
+		"api-version=7.4&$skiptoken=eyJB&maxresults=1": page("null", item("two")),
+		"api-version=7.4&maxresults=2":                 page(fmt.Sprintf(link, "secrets", "A"), item("one")),
+	})
+	var names []string
+	p := broker.Page{Size: 1}
+	for range 5 {
+		got, err := c.ListDeletedSecrets(t.Context(), vaultName(t), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range got.Secrets {
+			names = append(names, s.Name.String())
+			if s.Deleted.Unix() != 1680047585 || s.Purges.Unix() != 1680652385 || s.RecoverableDays != 7 {
+				t.Errorf("%+v", s)
+			}
+		}
+		if p.Token = got.Next; p.Token == "" {
+			break
+		}
+	}
+	if want := []string{"vaults/pay/secrets/one", "vaults/pay/secrets/two"}; !slices.Equal(names, want) || len(*asked) != 3 {
+		t.Errorf("%v after asking %v, want %v", names, *asked, want)
+	}
+	_, err := c.ListDeletedSecrets(t.Context(), vaultName(t), broker.Page{Size: 2})
+	wantCode(t, err, broker.CodeVaultUnavailable)
+	_, err = c.ListDeletedSecrets(t.Context(), vaultName(t), broker.Page{Size: 2, Token: "$skiptoken=unknown"})
+	wantCode(t, err, broker.CodeBadPageToken)
+}
+
 func TestHostileLinks(t *testing.T) {
 	for label, link := range map[string]string{
 		"another host":        "https://evil.example/secrets?$skiptoken=x",

@@ -38,8 +38,22 @@ func failing(n int, fail func() (*http.Response, error)) (exchange, *int) {
 		if calls <= n {
 			return fail()
 		}
-		return respond(200, bundle("db")), nil
+		return answer(r), nil
 	}, &calls
+}
+
+// answer is what a vault that has every secret answers.
+func answer(r *http.Request) *http.Response {
+	parts := strings.Split(r.URL.Path, "/")
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/backup"):
+		return respond(200, `{"value":"KUF6dXJl"}`)
+	case r.Method == http.MethodGet && len(parts) == 2:
+		return respond(200, page("null"))
+	case r.Method == http.MethodDelete && parts[1] == "deletedsecrets":
+		return respond(204, "")
+	}
+	return respond(200, bundle(parts[2]))
 }
 
 func status(code int, headers ...string) func() (*http.Response, error) {
@@ -62,6 +76,31 @@ func TestRetries(t *testing.T) {
 	}
 	del := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
 		_, err := c.DeleteSecret(ctx, n)
+		return err
+	}
+	update := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
+		_, err := c.UpdateSecret(ctx, n, broker.SecretUpdate{Enabled: new(true)})
+		return err
+	}
+	getDeleted := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
+		_, err := c.GetDeletedSecret(ctx, n)
+		return err
+	}
+	listDeleted := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
+		_, err := c.ListDeletedSecrets(ctx, n.Vault(), broker.Page{})
+		return err
+	}
+	undelete := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
+		_, err := c.RecoverSecret(ctx, n)
+		return err
+	}
+	purge := func(ctx context.Context, c *keyvault.Client, n broker.Name) error { return c.PurgeSecret(ctx, n) }
+	backup := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
+		_, err := c.BackupSecret(ctx, n)
+		return err
+	}
+	restore := func(ctx context.Context, c *keyvault.Client, n broker.Name) error {
+		_, err := c.RestoreSecret(ctx, n.Vault(), broker.NewValue("blob"))
 		return err
 	}
 	tests := map[string]struct {
@@ -95,6 +134,19 @@ func TestRetries(t *testing.T) {
 		"a delete after 503":           {act: del, failures: 1, fail: status(503), calls: 1, code: broker.CodeVaultUnavailable},
 		"a delete after a reset":       {act: del, failures: 1, fail: reset, calls: 1, code: broker.CodeVaultUnavailable},
 		"a delete, throttled":          {act: del, failures: 1, fail: status(429), calls: 2, most: time.Second},
+		"an update after 503":          {act: update, failures: 2, fail: status(503), calls: 3, most: time.Second},
+		"an update after a reset":      {act: update, failures: 1, fail: reset, calls: 2, most: time.Second},
+		"a deleted secret after 503":   {act: getDeleted, failures: 1, fail: status(503), calls: 2, most: time.Second},
+		"a deleted list after a reset": {act: listDeleted, failures: 1, fail: reset, calls: 2, most: time.Second},
+		"a recovery after 503":         {act: undelete, failures: 1, fail: status(503), calls: 1, code: broker.CodeVaultUnavailable},
+		"a recovery after a reset":     {act: undelete, failures: 1, fail: reset, calls: 1, code: broker.CodeVaultUnavailable},
+		"a recovery, throttled":        {act: undelete, failures: 1, fail: status(429), calls: 2, most: time.Second},
+		"a purge after 503":            {act: purge, failures: 1, fail: status(503), calls: 1, code: broker.CodeVaultUnavailable},
+		"a purge, throttled":           {act: purge, failures: 1, fail: status(429), calls: 2, most: time.Second},
+		"a backup after 503":           {act: backup, failures: 1, fail: status(503), calls: 2, most: time.Second},
+		"a backup, throttled":          {act: backup, failures: 1, fail: status(429), calls: 2, most: time.Second},
+		"a restore after 503":          {act: restore, failures: 1, fail: status(503), calls: 1, code: broker.CodeVaultUnavailable},
+		"a restore, throttled":         {act: restore, failures: 1, fail: status(429), calls: 1, code: broker.CodeVaultThrottled},
 	}
 	for label, tt := range tests {
 		t.Run(label, func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -22,12 +21,8 @@ const (
 // GetSecret implements broker.SecretStore.
 func (c *Client) GetSecret(ctx context.Context, name broker.Name) (broker.SecretValue, error) {
 	asked := time.Now()
-	path := secretPath(name)
-	if name.Version() != "" {
-		path += "/" + name.Version()
-	}
-	k := call{operation: "GetSecret", method: http.MethodGet, path: path, limit: maxReplyLen}
-	return invoke(ctx, c, k, func(w Secret) (broker.SecretValue, error) {
+	k := call{operation: "GetSecret", method: http.MethodGet, path: versionPath(name), repeat: ifFailed, limit: maxReplyLen}
+	v, err := invoke(ctx, c, k, func(w Secret) (broker.SecretValue, error) {
 		s, err := versionOf(name, w)
 		if err != nil {
 			return broker.SecretValue{}, err
@@ -37,6 +32,7 @@ func (c *Client) GetSecret(ctx context.Context, name broker.Name) (broker.Secret
 		}
 		return broker.SecretValue{Secret: s, Value: w.Value.Value, Fetched: asked}, nil
 	})
+	return v, c.moves.judge(name, live, asked, err)
 }
 
 // SetSecret implements broker.SecretStore. It is never tried twice: after
@@ -46,62 +42,72 @@ func (c *Client) SetSecret(ctx context.Context, name broker.Name, s broker.NewSe
 	if err != nil {
 		return broker.Secret{}, &broker.Error{Code: broker.CodeInternal, Err: errors.New("the secret cannot be encoded")}
 	}
-	k := call{operation: "SetSecret", method: http.MethodPut, path: secretPath(name), body: body, limit: maxReplyLen}
-	return invoke(ctx, c, k, func(w Secret) (broker.Secret, error) { return versionOf(name.Base(), w) })
+	k := call{operation: "SetSecret", method: http.MethodPut, path: secretPath(name), body: body, repeat: never, limit: maxReplyLen}
+	made, err := invoke(ctx, c, k, func(w Secret) (broker.Secret, error) { return versionOf(name.Base(), w) })
+	if err == nil {
+		c.moves.forget(name)
+	}
+	return made, err
+}
+
+// UpdateSecret implements broker.SecretStore.
+func (c *Client) UpdateSecret(ctx context.Context, name broker.Name, u broker.SecretUpdate) (broker.Secret, error) {
+	asked := time.Now()
+	body, err := json.Marshal(FromSecretUpdate(u))
+	if err != nil {
+		return broker.Secret{}, &broker.Error{Code: broker.CodeInternal, Err: errors.New("the update cannot be encoded")}
+	}
+	k := call{
+		operation: "UpdateSecret", method: http.MethodPatch, path: versionPath(name), body: body,
+		repeat: ifFailed, limit: maxReplyLen,
+	}
+	s, err := invoke(ctx, c, k, func(w Secret) (broker.Secret, error) { return versionOf(name, w) })
+	return s, c.moves.judge(name, live, asked, err)
 }
 
 // DeleteSecret implements broker.SecretStore. After VAULT_UNAVAILABLE it may
 // have happened.
 func (c *Client) DeleteSecret(ctx context.Context, name broker.Name) (broker.DeletedSecret, error) {
-	k := call{operation: "DeleteSecret", method: http.MethodDelete, path: secretPath(name), limit: maxReplyLen}
-	return invoke(ctx, c, k, func(w DeletedSecret) (broker.DeletedSecret, error) {
-		n, err := secretName(name.Vault(), w.ID)
-		if err != nil {
-			return broker.DeletedSecret{}, err
-		}
-		if n.Base() != name.Base() {
-			return broker.DeletedSecret{}, errOtherSecret
-		}
-		return broker.DeletedSecret{
-			Secret:  w.As(name.Base()),
-			Deleted: w.DeletedDate.Time(),
-			Purges:  w.ScheduledPurgeDate.Time(),
-		}, nil
-	})
+	asked := time.Now()
+	k := call{operation: "DeleteSecret", method: http.MethodDelete, path: secretPath(name), repeat: ifThrottled, limit: maxReplyLen}
+	d, err := invoke(ctx, c, k, func(w DeletedSecret) (broker.DeletedSecret, error) { return deletedOf(name, w) })
+	if err == nil {
+		c.moves.made(name, deleted)
+	}
+	return d, c.moves.judge(name, live, asked, err)
 }
 
 // ListSecrets implements broker.SecretStore. A page's Next is what the vault's
 // nextLink has beside the vault's address.
 func (c *Client) ListSecrets(ctx context.Context, vault broker.Name, p broker.Page) (broker.SecretPage, error) {
-	k := call{operation: "ListSecrets", method: http.MethodGet, path: secretsPath}
-	page, err := c.list(ctx, k, p, func(w Secret) (broker.Secret, error) {
+	k := call{operation: "ListSecrets", method: http.MethodGet, path: secretsPath, repeat: ifFailed}
+	items, next, err := list(ctx, c, k, p, func(w Secret) (broker.Secret, error) {
 		n, err := secretName(vault.Vault(), w.ID)
-		if err != nil {
-			return broker.Secret{}, err
-		}
-		return w.As(n.Base()), nil
+		return w.As(n.Base()), err
 	})
-	if e, ok := errors.AsType[*broker.Error](err); ok && e.Code == broker.CodeBadField && p.Token != "" {
-		return broker.SecretPage{}, badPageToken(e)
-	}
-	return page, err
+	return broker.SecretPage{Secrets: items, Next: next}, badTokenOf(p, err)
 }
 
 // ListSecretVersions implements broker.SecretStore. Key Vault orders versions by
 // id, which is random, and so all are read before the first is returned.
 func (c *Client) ListSecretVersions(ctx context.Context, name broker.Name) ([]broker.Secret, error) {
-	name = name.Base()
-	k := call{operation: "ListSecretVersions", method: http.MethodGet, path: secretPath(name) + "/versions"}
+	asked := time.Now()
+	all, err := c.listVersions(ctx, name.Base())
+	return all, c.moves.judge(name, live, asked, err)
+}
+
+func (c *Client) listVersions(ctx context.Context, name broker.Name) ([]broker.Secret, error) {
+	k := call{operation: "ListSecretVersions", method: http.MethodGet, path: secretPath(name) + "/versions", repeat: ifFailed}
 	var all []broker.Secret
 	p := broker.Page{Size: broker.MaxStorePage}
 	for range maxPages {
-		page, err := c.list(ctx, k, p, func(w Secret) (broker.Secret, error) { return versionOf(name, w) })
+		items, next, err := list(ctx, c, k, p, func(w Secret) (broker.Secret, error) { return versionOf(name, w) })
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, page.Secrets...)
-		if page.Next != "" {
-			p.Token = page.Next
+		all = append(all, items...)
+		if next != "" {
+			p.Token = next
 			continue
 		}
 		if len(all) == 0 {
@@ -114,49 +120,6 @@ func (c *Client) ListSecretVersions(ctx context.Context, name broker.Name) ([]br
 		return all, nil
 	}
 	return nil, unusable(errors.New("a list of versions that does not end"))
-}
-
-// list gets a page of k's list. Only the link to the next page tells whether
-// there is more: a page may be empty.
-func (c *Client) list(
-	ctx context.Context, k call, p broker.Page, convert func(Secret) (broker.Secret, error),
-) (broker.SecretPage, error) {
-	k.limit = maxListLen
-	size := broker.MaxStorePage
-	if p.Size > 0 {
-		size = min(p.Size, size)
-	}
-	k.query = "maxresults=" + strconv.Itoa(size)
-	if p.Token != "" {
-		if !validNext(p.Token) {
-			return broker.SecretPage{}, badPageToken(nil)
-		}
-		k.query = p.Token + "&" + k.query
-	}
-	return invoke(ctx, c, k, func(w SecretList) (broker.SecretPage, error) {
-		if w.Value == nil {
-			return broker.SecretPage{}, errors.New("a list without its items")
-		}
-		if len(w.Value) > size {
-			return broker.SecretPage{}, errors.New("a page with more items than were asked for")
-		}
-		page := broker.SecretPage{Secrets: make([]broker.Secret, 0, len(w.Value))}
-		for _, item := range w.Value {
-			s, err := convert(item)
-			if err != nil {
-				return broker.SecretPage{}, err
-			}
-			page.Secrets = append(page.Secrets, s)
-		}
-		var err error
-		if page.Next, err = nextQuery(c.origin, k.path, w.NextLink); err != nil {
-			return broker.SecretPage{}, err
-		}
-		if page.Next != "" && page.Next == p.Token {
-			return broker.SecretPage{}, errors.New("a page that leads to itself")
-		}
-		return page, nil
-	})
 }
 
 // versionOf returns w, which must be a version of name, and the very one if
@@ -177,6 +140,9 @@ var errOtherSecret = errors.New("another secret, or another version, than was as
 
 func secretPath(n broker.Name) string { return secretsPath + "/" + n.ObjectName() }
 
-func badPageToken(cause error) *broker.Error {
-	return &broker.Error{Code: broker.CodeBadPageToken, Field: "page_token", Message: "begin the list again", Err: cause}
+func versionPath(n broker.Name) string {
+	if n.Version() == "" {
+		return secretPath(n)
+	}
+	return secretPath(n) + "/" + n.Version()
 }

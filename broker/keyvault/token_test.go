@@ -227,6 +227,34 @@ func TestEndedTokenRecovers(t *testing.T) {
 	})
 }
 
+// Callers who come all the time, over the end of a token, wait no longer for
+// the endpoint's return than idle ones: a backoff from while the token was valid
+// does not reach past it.
+func TestEndedTokenRecoversUnderCallers(t *testing.T) {
+	for after := range 12 {
+		back := time.Hour + time.Duration(after*5)*time.Second
+		t.Run(back.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				src := &tokens{next: func(_ context.Context, _ string, n int64) (keyvault.Token, error) {
+					if n > 1 && time.Since(began) < back {
+						return keyvault.Token{}, errDown
+					}
+					return tokenOf(fmt.Sprint("token-", n), time.Hour), nil
+				}}
+				cache := newCache(t, src, keyvault.TokenCacheConfig{})
+				for time.Since(began) < back+time.Minute {
+					_, err := cache.Token(t.Context(), scope, "")
+					if err != nil && time.Since(began) > back+11*time.Second {
+						t.Fatalf("%v after the endpoint came back: %v", time.Since(began)-back, err)
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
 func TestRefusedTokenIsRenewedOnce(t *testing.T) {
 	const claims = `{"access_token":{"nbf":{"essential":true}}}`
 	for label, claims := range map[string]string{"with claims": claims, "without": ""} {

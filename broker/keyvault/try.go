@@ -2,6 +2,7 @@ package keyvault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,18 @@ const (
 	firstThrottledBackoff = time.Second
 )
 
+// repeat says when a call may be tried again.
+type repeat int
+
+const (
+	// never: nobody knows what a failed call did, and another would do more.
+	never repeat = iota
+	// ifThrottled: a throttled call was refused before it did anything.
+	ifThrottled
+	// ifFailed: twice does what once does.
+	ifFailed
+)
+
 // reply is what a vault answered, whole.
 type reply struct {
 	status int
@@ -31,7 +44,7 @@ type reply struct {
 	body   []byte
 }
 
-// send gets a reply of 200, trying again where that is harmless.
+// send gets a reply of success, trying again where that is harmless.
 func (c *Client) send(ctx context.Context, k call) (reply, *broker.Error) {
 	for try := 1; ; try++ {
 		r, err := c.authorized(ctx, k, try)
@@ -61,7 +74,7 @@ func (c *Client) send(ctx context.Context, k call) (reply, *broker.Error) {
 // judge says what a try came to: nothing wrong, or an error, and whether to try
 // again.
 func (c *Client) judge(ctx context.Context, k call, r reply, err error) (failed *broker.Error, again bool) {
-	idempotent := k.method == http.MethodGet
+	done := cmp.Or(k.done, http.StatusOK)
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return broker.AsError(ctx.Err()), false
@@ -69,18 +82,17 @@ func (c *Client) judge(ctx context.Context, k call, r reply, err error) (failed 
 		if e, ok := errors.AsType[*broker.Error](err); ok {
 			return e, false
 		}
-		return unavailable(err), idempotent
-	case r.status == http.StatusOK:
+		return unavailable(err), k.repeat == ifFailed
+	case r.status == done:
 		return nil, false
 	}
-	failed = refusal(r, k.body == nil)
+	failed = refusal(k, r)
 	switch r.status {
 	case http.StatusTooManyRequests:
-		// It was refused before it did anything.
-		return failed, idempotent || k.method == http.MethodDelete
+		return failed, k.repeat >= ifThrottled
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return failed, idempotent
+		return failed, k.repeat == ifFailed
 	}
 	return failed, false
 }
@@ -147,20 +159,23 @@ func (c *Client) exchange(ctx context.Context, k call, try int, token Token) (r 
 	}
 	defer resp.Body.Close()
 	if resp.ContentLength > k.limit {
-		return reply{}, errTooLarge(k.limit)
+		return reply{}, errTooLong(k, resp.StatusCode)
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, k.limit+1))
 	if err != nil {
 		return reply{}, err
 	}
 	if int64(len(text)) > k.limit {
-		return reply{}, errTooLarge(k.limit)
+		return reply{}, errTooLong(k, resp.StatusCode)
 	}
 	return reply{status: resp.StatusCode, header: resp.Header, body: text}, nil
 }
 
-func errTooLarge(limit int64) *broker.Error {
-	return unusable(fmt.Errorf("longer than %d bytes", limit))
+func errTooLong(k call, status int) *broker.Error {
+	if status == http.StatusOK && k.tooLong != nil {
+		return k.tooLong
+	}
+	return unusable(fmt.Errorf("longer than %d bytes", k.limit))
 }
 
 func backoff(try int, throttled bool) time.Duration {

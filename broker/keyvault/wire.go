@@ -23,6 +23,12 @@ const (
 	ErrorMethodNotAllowed = "MethodNotAllowed"
 	ErrorConflict         = "Conflict"
 	ErrorThrottled        = "Throttled"
+	// What is no backup: Key Vault's code has spaces, Managed HSM's has none.
+	ErrorMalformedBackup    = "Malformed backup blob"
+	ErrorMalformedBackupHSM = "MalformedBackupBlob"
+	// A backup that the server will not give. Key Vault is not known to have a
+	// code for it.
+	ErrorBackupTooLarge = "BackupTooLarge"
 
 	// Inner codes, which say more about ErrorForbidden and ErrorConflict.
 	InnerSecretDisabled  = "SecretDisabled"
@@ -44,7 +50,7 @@ type Secret struct {
 	Managed bool   `json:"managed,omitempty"`
 }
 
-// DeletedSecret is what Key Vault answers to a delete.
+// DeletedSecret is a soft-deleted secret, without its value.
 type DeletedSecret struct {
 	RecoveryID         string    `json:"recoveryId,omitempty"`
 	DeletedDate        *UnixTime `json:"deletedDate,omitempty"`
@@ -52,11 +58,11 @@ type DeletedSecret struct {
 	Secret
 }
 
-// SecretList is a page. It may be empty and still have a NextLink; Key Vault
-// writes null on the last page, Managed HSM leaves the field out.
-type SecretList struct {
-	Value    []Secret `json:"value"`
-	NextLink *string  `json:"nextLink"`
+// List is a page. It may be empty and still have a NextLink; Key Vault writes
+// null on the last page, Managed HSM leaves the field out.
+type List[T any] struct {
+	Value    []T     `json:"value"`
+	NextLink *string `json:"nextLink"`
 }
 
 // SetSecretRequest is the body of a set.
@@ -65,6 +71,13 @@ type SetSecretRequest struct {
 	ContentType string            `json:"contentType,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`
 	Attributes  Attributes        `json:"attributes,omitzero"`
+}
+
+// UpdateSecretRequest is the body of an update. What is nil stays as it is.
+type UpdateSecretRequest struct {
+	ContentType *string            `json:"contentType,omitempty"`
+	Tags        *map[string]string `json:"tags,omitempty"`
+	Attributes  Attributes         `json:"attributes,omitzero"`
 }
 
 // Attributes of a secret. A client may set the first three.
@@ -169,6 +182,15 @@ func (s Secret) As(name broker.Name) broker.Secret {
 	}
 }
 
+// As returns s as the broker knows it, under the given name's base.
+func (s DeletedSecret) As(name broker.Name) broker.DeletedSecret {
+	return broker.DeletedSecret{
+		Secret:  s.Secret.As(name.Base()),
+		Deleted: s.DeletedDate.Time(),
+		Purges:  s.ScheduledPurgeDate.Time(),
+	}
+}
+
 // FromNewSecret returns s as the body of a set.
 func FromNewSecret(s broker.NewSecret) SetSecretRequest {
 	return SetSecretRequest{
@@ -197,6 +219,33 @@ func (r SetSecretRequest) NewSecret() broker.NewSecret {
 		s.Value = r.Value.Value
 	}
 	return s
+}
+
+// FromSecretUpdate returns u as the body of an update.
+func FromSecretUpdate(u broker.SecretUpdate) UpdateSecretRequest {
+	r := UpdateSecretRequest{ContentType: u.ContentType, Tags: u.Tags, Attributes: Attributes{Enabled: u.Enabled}}
+	if u.Tags != nil && *u.Tags == nil {
+		r.Tags = &map[string]string{} // a null would leave the tags as they are
+	}
+	if u.NotBefore != nil {
+		r.Attributes.NotBefore = NewUnixTime(*u.NotBefore)
+	}
+	if u.Expires != nil {
+		r.Attributes.Expires = NewUnixTime(*u.Expires)
+	}
+	return r
+}
+
+// SecretUpdate returns r as the broker knows it.
+func (r UpdateSecretRequest) SecretUpdate() broker.SecretUpdate {
+	u := broker.SecretUpdate{ContentType: r.ContentType, Tags: r.Tags, Enabled: r.Attributes.Enabled}
+	if t := r.Attributes.NotBefore; t != nil {
+		u.NotBefore = new(t.Time())
+	}
+	if t := r.Attributes.Expires; t != nil {
+		u.Expires = new(t.Time())
+	}
+	return u
 }
 
 // secretName returns the name that a secret's id stands for in the given

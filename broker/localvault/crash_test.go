@@ -36,7 +36,11 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := make(map[string]bool)
 	for _, enough := range []int{1, 7, 20, 60} {
-		for _, name := range runAndKill(t, dir, enough) {
+		for _, line := range runAndKill(t, "TestCrashWriter", dir, enough) {
+			name, ok := strings.CutPrefix(line, "set ")
+			if _, err := broker.ParseName(broker.KindSecrets, name); !ok || err != nil {
+				t.Fatalf("the writer said %q", line)
+			}
 			acknowledged[name] = true
 		}
 		v := open(t, config(dir))
@@ -58,37 +62,33 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// runAndKill runs a writer, kills it after so many sets, and returns the names
-// of all versions that it printed.
-func runAndKill(t *testing.T, dir string, enough int) []string {
+// runAndKill runs a test that writes, kills it after so many lines, and returns
+// all whole lines that it printed.
+func runAndKill(t *testing.T, test, dir string, enough int) []string {
 	t.Helper()
-	writer := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashWriter$")
+	writer := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
 	writer.Env = append(os.Environ(), crashDir+"="+dir)
 	var stderr bytes.Buffer
 	writer.Stderr = &stderr
 	out, err := writer.StdoutPipe()
 	must(t, err)
 	must(t, writer.Start())
-	var names []string
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		name, ok := strings.CutPrefix(lines.Text(), "set ")
-		if !ok {
-			t.Errorf("the writer said %q", lines.Text())
-			break
+	var lines []string
+	for r := bufio.NewReader(out); ; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			break // the end, or the last line, cut
 		}
-		if _, err := broker.ParseName(broker.KindSecrets, name); err != nil {
-			break // the last line, cut
-		}
-		if names = append(names, name); len(names) == enough {
+		if lines = append(lines, strings.TrimSuffix(line, "\n")); len(lines) == enough {
 			must(t, writer.Process.Kill())
 		}
 	}
 	_ = writer.Process.Kill()
 	_ = writer.Wait() // killed
-	if len(names) < enough {
-		t.Fatalf("the writer stopped after %d sets: %s", len(names), stderr.String())
+	if len(lines) < enough {
+		t.Fatalf("the writer stopped after %d lines: %s", len(lines), stderr.String())
 	}
-	return names
+	return lines
 }
 
 // rows counts what a closed vault's file holds of each secret.

@@ -139,22 +139,28 @@ func (h *head) row(ver version) []byte { return append(rowPrefix(h.name), ver[:]
 
 func rowPrefix(name string) []byte { return append([]byte(name), 0) }
 
-// putVersion writes a version: its metadata, its value, and the head that makes it the latest.
+// putVersion writes a version: its metadata, its value, and the head that makes
+// it the latest.
 func (h *head) putVersion(tx *bbolt.Tx, ver version, m metadata, value broker.Value) error {
-	plainMeta, err := json.Marshal(m)
+	plain := []byte(value.Reveal())
+	defer clear(plain)
+	sealed := h.key.seal(place{purposeValue, h.name, ver}, plain)
+	h.state.Latest = ver
+	return errors.Join(
+		h.putMetadata(tx, ver, m),
+		tx.Bucket(bucketValues).Put(h.row(ver), sealed),
+		h.put(tx),
+	)
+}
+
+// putMetadata writes what a version has beside its value.
+func (h *head) putMetadata(tx *bbolt.Tx, ver version, m metadata) error {
+	plain, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	plainValue := []byte(value.Reveal())
-	defer clear(plainValue)
-	sealedMeta := h.key.seal(place{purposeMetadata, h.name, ver}, plainMeta)
-	sealedValue := h.key.seal(place{purposeValue, h.name, ver}, plainValue)
-	h.state.Latest = ver
-	return errors.Join(
-		tx.Bucket(bucketMetadata).Put(h.row(ver), sealedMeta),
-		tx.Bucket(bucketValues).Put(h.row(ver), sealedValue),
-		h.put(tx),
-	)
+	sealed := h.key.seal(place{purposeMetadata, h.name, ver}, plain)
+	return tx.Bucket(bucketMetadata).Put(h.row(ver), sealed)
 }
 
 // put writes the head.
@@ -189,12 +195,16 @@ func (h *head) value(tx *bbolt.Tx, ver version) (broker.Value, error) {
 	if sealed == nil {
 		return broker.Value{}, errNoRow
 	}
-	plain, err := h.key.open(place{purposeValue, h.name, ver}, sealed)
+	plain, err := h.openValue(ver, sealed)
 	if err != nil {
 		return broker.Value{}, err
 	}
 	defer clear(plain)
 	return broker.NewValue(string(plain)), nil
+}
+
+func (h *head) openValue(ver version, sealed []byte) ([]byte, error) {
+	return h.key.open(place{purposeValue, h.name, ver}, sealed)
 }
 
 var errNoRow = errors.New("a row is missing")

@@ -3,6 +3,8 @@ package localvault
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 )
 
@@ -17,7 +19,7 @@ var errDamaged = errors.New("the record was changed, or moved from another place
 // sealer seals and opens records under one key.
 type sealer struct {
 	aead  cipher.AEAD
-	vault []byte // the vault's id, which every record is bound to
+	vault []byte // the vault's id, which every record is bound to; none for backups
 }
 
 func newSealer(key, vault []byte) sealer {
@@ -30,6 +32,17 @@ func newSealer(key, vault []byte) sealer {
 		panic(err) // not the standard library's AES
 	}
 	return sealer{aead: aead, vault: vault}
+}
+
+// newBackupSealer returns the sealer of backups, which leave the vault: they have
+// a key of their own and are bound to no vault's id.
+func newBackupSealer(master []byte) (sealer, error) {
+	key, err := hkdf.Key(sha256.New, master, nil, "keyward localvault 1 backup key", dataKeyLen)
+	if err != nil {
+		return sealer{}, err
+	}
+	defer clear(key)
+	return newSealer(key, nil), nil
 }
 
 // A place is what a sealed record is bound to: nothing opens it elsewhere.
@@ -46,6 +59,7 @@ const (
 	purposeState    = "secret state"
 	purposeMetadata = "secret metadata"
 	purposeValue    = "secret value"
+	purposeBackup   = "secret backup"
 )
 
 // bytes encodes the place so that no two places read alike: neither purposes

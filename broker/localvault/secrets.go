@@ -26,16 +26,9 @@ func (s secrets) GetSecret(ctx context.Context, name broker.Name) (got broker.Se
 		if err != nil {
 			return err
 		}
-		ver := h.state.Latest
-		if name.Version() != "" {
-			var ok bool
-			if ver, ok = parseVersion(name.Version()); !ok || tx.Bucket(bucketMetadata).Get(h.row(ver)) == nil {
-				return notFound()
-			}
-		}
-		m, err := h.metadata(tx, ver)
+		ver, m, err := s.version(ctx, tx, h, name)
 		if err != nil {
-			return s.damaged(ctx, name, err)
+			return err
 		}
 		if !m.Enabled {
 			return &broker.Error{Code: broker.CodeSecretDisabled}
@@ -55,127 +48,23 @@ func (s secrets) GetSecret(ctx context.Context, name broker.Name) (got broker.Se
 	return got, nil
 }
 
-// SetSecret implements broker.SecretStore. A value that is too large is
-// CodeValueTooLarge.
-func (s secrets) SetSecret(ctx context.Context, name broker.Name, n broker.NewSecret) (set broker.Secret, err error) {
-	if n.Value.Len() > broker.MaxValueLen {
-		return broker.Secret{}, &broker.Error{Code: broker.CodeValueTooLarge, Field: "value"}
-	}
-	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		now := time.Now()
-		h, err := s.head(ctx, tx, name)
-		switch {
-		case err != nil:
-			return err
-		case h != nil && h.state.expired(now):
-			if err := remove(tx, h.name); err != nil {
-				return err
-			}
-			h = nil
-		case h != nil && h.state.Deleted != 0:
-			return &broker.Error{Code: broker.CodeSecretSoftDeleted}
-		}
-		if h == nil {
-			h = s.v.newHead(name.ObjectName())
-		}
-		ver := nextVersion(h.state.Latest, now)
-		created := ver.created().Unix()
-		m := metadata{
-			ContentType: n.ContentType,
-			Tags:        n.Tags,
-			Enabled:     n.Enabled,
-			NotBefore:   unixOf(n.NotBefore),
-			Expires:     unixOf(n.Expires),
-			Created:     created,
-			Updated:     created,
-		}
-		if err := h.putVersion(tx, ver, m, n.Value); err != nil {
-			return err
-		}
-		set, err = s.secret(name, ver, m)
-		return err
-	})
-	if err != nil {
-		return broker.Secret{}, err
-	}
-	return set, nil
-}
-
-// DeleteSecret implements broker.SecretStore.
-func (s secrets) DeleteSecret(ctx context.Context, name broker.Name) (deleted broker.DeletedSecret, err error) {
-	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.live(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		m, err := h.metadata(tx, h.state.Latest)
-		if err != nil {
-			return s.damaged(ctx, name, err)
-		}
-		if deleted.Secret, err = s.secret(name, h.state.Latest, m); err != nil {
-			return err
-		}
-		deleted.Name = name.Base()
-		deleted.Deleted = time.Now().UTC().Truncate(time.Second)
-		deleted.Purges = deleted.Deleted.AddDate(0, 0, int(s.v.retention))
-		h.state.Deleted, h.state.Purges = deleted.Deleted.Unix(), deleted.Purges.Unix()
-		return h.put(tx)
-	})
-	if err != nil {
-		return broker.DeletedSecret{}, err
-	}
-	return deleted, nil
-}
-
 // ListSecrets implements broker.SecretStore. Secrets are in the order of their
 // names; a page's token is the last name looked at. A damaged secret is left
 // out, and logged.
 func (s secrets) ListSecrets(ctx context.Context, vault broker.Name, p broker.Page) (page broker.SecretPage, err error) {
-	size := p.Size
-	if size <= 0 || size > broker.MaxStorePage {
-		size = broker.MaxStorePage
-	}
-	if p.Token != "" {
-		if n, err := vault.Object(broker.KindSecrets, p.Token); err != nil || n.ObjectName() != p.Token {
-			return broker.SecretPage{}, &broker.Error{Code: broker.CodeBadPageToken, Field: "page_token"}
+	page.Next, err = s.walk(ctx, vault, p, func(tx *bbolt.Tx, name broker.Name) bool {
+		// A damaged secret was logged, a deleted one is not to be shown.
+		h, err := s.live(ctx, tx, name)
+		if err != nil {
+			return false
 		}
-	}
-	err = s.v.view(ctx, func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bucketSecrets).Cursor()
-		k, _ := c.Seek([]byte(p.Token))
-		if k != nil && string(k) == p.Token {
-			k, _ = c.Next()
+		item, err := s.latest(ctx, tx, h, name)
+		if err != nil {
+			return false
 		}
-		for ; k != nil; k, _ = c.Next() {
-			if len(page.Secrets) == size {
-				page.Next = page.Secrets[size-1].Name.ObjectName()
-				return nil
-			}
-			if err := ctx.Err(); err != nil {
-				return broker.AsError(err)
-			}
-			name, err := vault.Object(broker.KindSecrets, string(k))
-			if err != nil {
-				return err
-			}
-			// A damaged secret was logged, a deleted one is not to be shown.
-			h, err := s.live(ctx, tx, name)
-			if err != nil {
-				continue
-			}
-			m, err := h.metadata(tx, h.state.Latest)
-			if err != nil {
-				_ = s.damaged(ctx, name, err)
-				continue
-			}
-			item, err := s.secret(name, h.state.Latest, m)
-			if err != nil {
-				return err
-			}
-			item.Name = name
-			page.Secrets = append(page.Secrets, item)
-		}
-		return nil
+		item.Name = name
+		page.Secrets = append(page.Secrets, item)
+		return true
 	})
 	if err != nil {
 		return broker.SecretPage{}, err
@@ -216,6 +105,48 @@ func (s secrets) ListSecretVersions(ctx context.Context, name broker.Name) (all 
 	return all, nil
 }
 
+// walk calls take with the name of each secret from the page's beginning on, live
+// or deleted, until it reported true as often as the page has room. It returns the
+// token of the next page.
+func (s secrets) walk(ctx context.Context, vault broker.Name, p broker.Page, take func(*bbolt.Tx, broker.Name) bool) (next string, err error) {
+	size := p.Size
+	if size <= 0 || size > broker.MaxStorePage {
+		size = broker.MaxStorePage
+	}
+	if p.Token != "" {
+		if n, err := vault.Object(broker.KindSecrets, p.Token); err != nil || n.ObjectName() != p.Token {
+			return "", &broker.Error{Code: broker.CodeBadPageToken, Field: "page_token"}
+		}
+	}
+	err = s.v.view(ctx, func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketSecrets).Cursor()
+		k, _ := c.Seek([]byte(p.Token))
+		if k != nil && string(k) == p.Token {
+			k, _ = c.Next()
+		}
+		taken, last := 0, ""
+		for ; k != nil; k, _ = c.Next() {
+			if taken == size {
+				next = last
+				return nil
+			}
+			if err := ctx.Err(); err != nil {
+				return broker.AsError(err)
+			}
+			name, err := vault.Object(broker.KindSecrets, string(k))
+			if err != nil {
+				return err
+			}
+			if take(tx, name) {
+				taken++
+			}
+			last = name.ObjectName()
+		}
+		return nil
+	})
+	return next, err
+}
+
 // head returns the head of the named secret, deleted or not, or nil.
 func (s secrets) head(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, error) {
 	stored := tx.Bucket(bucketSecrets).Get([]byte(name.ObjectName()))
@@ -240,6 +171,31 @@ func (s secrets) live(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*hea
 		return nil, notFound()
 	}
 	return h, nil
+}
+
+// version returns the named version of a secret, or the latest.
+func (s secrets) version(ctx context.Context, tx *bbolt.Tx, h *head, name broker.Name) (version, metadata, error) {
+	ver := h.state.Latest
+	if name.Version() != "" {
+		var ok bool
+		if ver, ok = parseVersion(name.Version()); !ok || tx.Bucket(bucketMetadata).Get(h.row(ver)) == nil {
+			return version{}, metadata{}, notFound()
+		}
+	}
+	m, err := h.metadata(tx, ver)
+	if err != nil {
+		return version{}, metadata{}, s.damaged(ctx, name, err)
+	}
+	return ver, m, nil
+}
+
+// latest describes the latest version of a secret to the caller.
+func (s secrets) latest(ctx context.Context, tx *bbolt.Tx, h *head, name broker.Name) (broker.Secret, error) {
+	m, err := h.metadata(tx, h.state.Latest)
+	if err != nil {
+		return broker.Secret{}, s.damaged(ctx, name, err)
+	}
+	return s.secret(name, h.state.Latest, m)
 }
 
 // secret describes a version to the caller.

@@ -12,7 +12,13 @@
 // AES-256-GCM and bound to where it lies, so a record that was changed or moved
 // is refused, and the others are still served. Names are stored in the clear.
 // Older copies put back are not detected: of the file, of a secret's row, or of
-// the page that names the last commit, which the file keeps twice.
+// the page that names the last commit, which the file keeps twice. What is purged
+// is gone from the vault at once; its sealed bytes stay in the file until their
+// place is used again.
+//
+// A backup of a secret is sealed under a key derived from the master key. A
+// vault with the same master key can restore it, whichever file it has; without
+// that key, the backup is worth nothing.
 package localvault
 
 import (
@@ -58,6 +64,7 @@ type Config struct {
 type Vault struct {
 	db        *bbolt.DB
 	seal      sealer // under the master key
+	backups   sealer // under the key derived from it for backups
 	retention int32
 	log       *slog.Logger
 	// failed is set once a commit failed: what is on the disk is then unknown
@@ -133,6 +140,9 @@ func (v *Vault) begin(c Config) error {
 	}
 	defer clear(key)
 	v.seal = newSealer(key, nil)
+	if v.backups, err = newBackupSealer(key); err != nil {
+		return err
+	}
 
 	if header == nil {
 		header = v.newHeader()

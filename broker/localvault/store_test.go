@@ -138,6 +138,13 @@ func TestFilesArePrivateAndValuesSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantValue(t, v, secretName(t, "a"), canary)
+	_, err = v.Secrets().UpdateSecret(t.Context(), secretName(t, "a"), broker.SecretUpdate{
+		ContentType: new(tag), Tags: &map[string]string{"k2": tag},
+	})
+	must(t, err)
+	set(t, v, "gone", canary)
+	_, err = v.Secrets().DeleteSecret(t.Context(), secretName(t, "gone"))
+	must(t, err)
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}

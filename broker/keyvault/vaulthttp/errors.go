@@ -59,6 +59,10 @@ var refusals = map[broker.Code]refusal{
 		message: "Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; " +
 			"in this state, the secret can only be recovered or purged.",
 	},
+	broker.CodeSecretExists: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict,
+		message: "There was a conflict restoring the secret. Its name is already in use.",
+	},
 	broker.CodeSecretInTransition: {
 		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
 		message: "Secret is currently being deleted.",
@@ -119,8 +123,12 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	return &e
 }
 
-// secretPart returns what a request's path says after "/secrets/".
+// secretPart returns what a request's path says after "/secrets/", without the
+// operation at its end. A restore's does not say.
 func secretPart(r *http.Request) string {
 	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/secrets"), "/")
-	return strings.TrimSuffix(name, "/versions")
+	if r.Method == http.MethodPost && name == "restore" {
+		return "of the backup"
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(name, "/versions"), "/backup")
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -23,9 +24,11 @@ import (
 )
 
 const (
-	maxBodyLen  = 256 << 10
-	maxTokenLen = 16 << 10
-	maxEchoLen  = 128
+	maxBodyLen = 256 << 10
+	// maxBackupBodyLen has room for a backup in base64.
+	maxBackupBodyLen = 2 << 20
+	maxTokenLen      = 16 << 10
+	maxEchoLen       = 128
 )
 
 // apiVersions are those whose contract for secrets the handler keeps. The last
@@ -102,10 +105,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	if v == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	write(w, http.StatusOK, v)
 }
 
-// serve performs a request and returns the body of the reply.
+// serve performs a request and returns the body of the reply, nil for none.
 //
 // The token comes first, before the body is read: a client's first request has
 // neither, and asks for the challenge.
@@ -160,6 +167,24 @@ func (h *handler) authenticate(r *http.Request) error {
 
 // origin is where ids and links lead: the authority that the client asked.
 func (r request) origin() string { return "https://" + r.Host }
+
+// readBody returns the body, of at most limit bytes.
+func readBody(r *http.Request, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, &refusal{
+			status: http.StatusBadRequest, code: keyvault.ErrorBadParameter,
+			message: "The request body could not be read.", cause: err,
+		}
+	case int64(len(body)) > limit:
+		return nil, &refusal{
+			status: http.StatusRequestEntityTooLarge, code: keyvault.ErrorBadParameter,
+			message: "The request body is too large.", cause: errors.New("the body is longer than any legal one"),
+		}
+	}
+	return body, nil
+}
 
 func write(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)

@@ -20,50 +20,109 @@ type route struct {
 // match finds the route of a request:
 //
 //	GET    /secrets
+//	POST   /secrets/restore
 //	GET    /secrets/{name}            also with a slash at its end
-//	GET    /secrets/{name}/{version}
-//	GET    /secrets/{name}/versions
 //	PUT    /secrets/{name}
+//	PATCH  /secrets/{name}
 //	DELETE /secrets/{name}
+//	GET    /secrets/{name}/{version}
+//	PATCH  /secrets/{name}/{version}
+//	GET    /secrets/{name}/versions
+//	POST   /secrets/{name}/backup
+//	GET    /deletedsecrets
+//	GET    /deletedsecrets/{name}
+//	DELETE /deletedsecrets/{name}
+//	POST   /deletedsecrets/{name}/recover
 //
 // The path is split before it is unescaped, so that an escaped slash is part of
 // a name, and refused there.
 func (h *handler) match(r *http.Request) (route, error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/")
 	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
-	if !ok || parts[0] != "secrets" || len(parts) > 3 {
-		return route{}, &refusal{
-			status: http.StatusNotFound, code: keyvault.ErrorNotFound,
-			message: "The requested path does not exist.",
-		}
+	if !ok || len(parts) > 3 {
+		return route{}, errNoSuchPath
+	}
+	switch parts[0] {
+	case "secrets":
+		return h.matchSecrets(r, parts[1:])
+	case "deletedsecrets":
+		return h.matchDeleted(r, parts[1:])
+	}
+	return route{}, errNoSuchPath
+}
+
+func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
+	switch {
+	case len(parts) == 0:
+		return pick(r, broker.Name{}, actions{http.MethodGet: (*handler).listSecrets})
+	case len(parts) == 1 && parts[0] == "restore" && r.Method == http.MethodPost:
+		// With other methods, it is a secret of that name.
+		return route{act: (*handler).restoreSecret}, nil
+	}
+	name, err := h.secret(parts[0])
+	if err != nil {
+		return route{}, err
 	}
 	if len(parts) == 1 {
-		return pick(r, broker.Name{}, actions{http.MethodGet: (*handler).listSecrets})
-	}
-	object, err := url.PathUnescape(parts[1])
-	if err != nil {
-		object = parts[1]
-	}
-	name, err := h.Vault.Object(broker.KindSecrets, object)
-	if err != nil {
-		return route{}, badParameter("The request URI contains an invalid name: " + shorten(object))
-	}
-	if len(parts) == 2 {
 		return pick(r, name, actions{
 			http.MethodGet:    (*handler).getSecret,
 			http.MethodPut:    (*handler).setSecret,
+			http.MethodPatch:  (*handler).updateSecret,
 			http.MethodDelete: (*handler).deleteSecret,
 		})
 	}
-	if parts[2] == "versions" {
+	switch parts[1] {
+	case "versions":
 		return pick(r, name, actions{http.MethodGet: (*handler).listVersions})
+	case "backup":
+		return pick(r, name, actions{http.MethodPost: (*handler).backupSecret})
 	}
 	// Ids are compared without case.
-	version, err := name.WithVersion(strings.ToLower(parts[2]))
+	version, err := name.WithVersion(strings.ToLower(parts[1]))
 	if err != nil {
-		return route{}, badParameter("The request URI contains an invalid version: " + shorten(parts[2]))
+		return route{}, badParameter("The request URI contains an invalid version: " + shorten(parts[1]))
 	}
-	return pick(r, version, actions{http.MethodGet: (*handler).getSecret})
+	return pick(r, version, actions{
+		http.MethodGet:   (*handler).getSecret,
+		http.MethodPatch: (*handler).updateSecret,
+	})
+}
+
+func (h *handler) matchDeleted(r *http.Request, parts []string) (route, error) {
+	if len(parts) == 0 {
+		return pick(r, broker.Name{}, actions{http.MethodGet: (*handler).listDeleted})
+	}
+	name, err := h.secret(parts[0])
+	switch {
+	case err != nil:
+		return route{}, err
+	case len(parts) == 1:
+		return pick(r, name, actions{
+			http.MethodGet:    (*handler).getDeleted,
+			http.MethodDelete: (*handler).purgeSecret,
+		})
+	case parts[1] == "recover":
+		return pick(r, name, actions{http.MethodPost: (*handler).recoverSecret})
+	}
+	return route{}, errNoSuchPath
+}
+
+// secret returns the name that a segment of a path stands for.
+func (h *handler) secret(segment string) (broker.Name, error) {
+	object, err := url.PathUnescape(segment)
+	if err != nil {
+		object = segment
+	}
+	name, err := h.Vault.Object(broker.KindSecrets, object)
+	if err != nil {
+		return broker.Name{}, badParameter("The request URI contains an invalid name: " + shorten(object))
+	}
+	return name, nil
+}
+
+var errNoSuchPath = &refusal{
+	status: http.StatusNotFound, code: keyvault.ErrorNotFound,
+	message: "The requested path does not exist.",
 }
 
 type actions map[string]func(*handler, context.Context, request) (any, error)

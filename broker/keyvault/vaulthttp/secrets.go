@@ -3,14 +3,8 @@ package vaulthttp
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"io"
-	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/keyward/keyward/broker"
@@ -31,7 +25,7 @@ func (h *handler) getSecret(ctx context.Context, r request) (any, error) {
 }
 
 func (h *handler) setSecret(ctx context.Context, r request) (any, error) {
-	body, err := readBody(r.Request)
+	body, err := readBody(r.Request, maxBodyLen)
 	if err != nil {
 		return nil, err
 	}
@@ -60,12 +54,48 @@ func checkSet(w keyvault.SetSecretRequest) error {
 		return badParameter(`The parameter "value" is required.`)
 	case w.Value.Len() > broker.MaxValueLen:
 		return badParameter("The secret value is longer than 25600 bytes.")
-	case utf8.RuneCountInString(w.ContentType) > broker.MaxContentTypeLen:
+	}
+	return checkProperties(w.ContentType, w.Tags)
+}
+
+func checkProperties(contentType string, tags map[string]string) error {
+	switch {
+	case utf8.RuneCountInString(contentType) > broker.MaxContentTypeLen:
 		return badParameter("The content type is longer than 255 characters.")
-	case len(w.Tags) > broker.MaxTags:
+	case len(tags) > broker.MaxTags:
 		return badParameter("There are more than 15 tags.")
 	}
 	return nil
+}
+
+func (h *handler) updateSecret(ctx context.Context, r request) (any, error) {
+	body, err := readBody(r.Request, maxBodyLen)
+	if err != nil {
+		return nil, err
+	}
+	var w keyvault.UpdateSecretRequest
+	if !utf8.Valid(body) || json.Unmarshal(body, &w) != nil {
+		return nil, badParameter("The request body is not the JSON of a secret's properties.")
+	}
+	u := w.SecretUpdate()
+	var (
+		contentType string
+		tags        map[string]string
+	)
+	if u.ContentType != nil {
+		contentType = *u.ContentType
+	}
+	if u.Tags != nil {
+		tags = *u.Tags
+	}
+	if err := checkProperties(contentType, tags); err != nil {
+		return nil, err
+	}
+	s, err := h.Secrets.UpdateSecret(ctx, r.route.name, u)
+	if err != nil {
+		return nil, err
+	}
+	return r.secret(s), nil
 }
 
 func (h *handler) deleteSecret(ctx context.Context, r request) (any, error) {
@@ -73,12 +103,7 @@ func (h *handler) deleteSecret(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keyvault.DeletedSecret{
-		RecoveryID:         r.origin() + "/deletedsecrets/" + s.Name.ObjectName(),
-		DeletedDate:        keyvault.NewUnixTime(s.Deleted),
-		ScheduledPurgeDate: keyvault.NewUnixTime(s.Purges),
-		Secret:             r.secret(s.Secret),
-	}, nil
+	return r.deleted(s), nil
 }
 
 func (h *handler) listSecrets(ctx context.Context, r request) (any, error) {
@@ -90,7 +115,7 @@ func (h *handler) listSecrets(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.list("/secrets", page, size), nil
+	return list(r, "/secrets", page.Secrets, r.secret, page.Next, size), nil
 }
 
 // listVersions orders versions by id, as Key Vault does, which no client can
@@ -114,47 +139,13 @@ func (h *handler) listVersions(ctx context.Context, r request) (any, error) {
 	if found {
 		from++
 	}
-	page := broker.SecretPage{Secrets: all[from:]}
-	if len(page.Secrets) > size {
-		page.Secrets = page.Secrets[:size]
-		page.Next = page.Secrets[size-1].Name.Version()
+	all = all[from:]
+	var next string
+	if len(all) > size {
+		all = all[:size]
+		next = all[size-1].Name.Version()
 	}
-	return r.list("/secrets/"+r.route.name.ObjectName()+"/versions", page, size), nil
-}
-
-// page returns what part of a list is asked for.
-func (r request) page() (size int, token string, err error) {
-	size = broker.MaxStorePage
-	if r.query.Has("maxresults") {
-		size, err = strconv.Atoi(r.query.Get("maxresults"))
-		if err != nil || size < 1 || size > broker.MaxStorePage {
-			return 0, "", badParameter("Invalid maxresults: it is a number from 1 to 25.")
-		}
-	}
-	text, err := base64.RawURLEncoding.DecodeString(r.query.Get("$skiptoken"))
-	if err != nil {
-		return 0, "", badParameter("Invalid $skiptoken.")
-	}
-	return size, string(text), nil
-}
-
-func (r request) list(path string, page broker.SecretPage, size int) keyvault.SecretList {
-	l := keyvault.SecretList{Value: make([]keyvault.Secret, 0, len(page.Secrets))}
-	for _, s := range page.Secrets {
-		l.Value = append(l.Value, r.secret(s))
-	}
-	if page.Next != "" {
-		// Key Vault names the port even where it is the scheme's own.
-		at := url.URL{Host: r.Host}
-		if at.Port() == "" {
-			at.Host += ":443"
-		}
-		l.NextLink = new("https://" + at.Host + path +
-			"?api-version=" + url.QueryEscape(r.apiVersion) +
-			"&$skiptoken=" + base64.RawURLEncoding.EncodeToString([]byte(page.Next)) +
-			"&maxresults=" + strconv.Itoa(size))
-	}
-	return l
+	return list(r, "/secrets/"+r.route.name.ObjectName()+"/versions", all, r.secret, next, size), nil
 }
 
 // secret returns s as it is written to the client, without a value.
@@ -164,21 +155,4 @@ func (r request) secret(s broker.Secret) keyvault.Secret {
 		id += "/" + v
 	}
 	return keyvault.FromSecret(id, s)
-}
-
-func readBody(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBodyLen+1))
-	switch {
-	case err != nil:
-		return nil, &refusal{
-			status: http.StatusBadRequest, code: keyvault.ErrorBadParameter,
-			message: "The request body could not be read.", cause: err,
-		}
-	case len(body) > maxBodyLen:
-		return nil, &refusal{
-			status: http.StatusRequestEntityTooLarge, code: keyvault.ErrorBadParameter,
-			message: "The request body is too large.", cause: errors.New("the body is longer than any secret"),
-		}
-	}
-	return body, nil
 }
