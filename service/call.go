@@ -32,6 +32,10 @@ type call struct {
 	// caller has a principal only once authenticated is true.
 	caller        broker.Caller
 	authenticated bool
+	// knownETags are those of If-None-Match. maskFilled says that the gateway
+	// filled an update_mask with what was sent. Both are REST's.
+	knownETags []string
+	maskFilled bool
 	// code is the answer's.
 	code codes.Code
 }
@@ -70,13 +74,19 @@ func (s *Server) authenticate(ctx context.Context, creds authn.Credentials) erro
 		err = &broker.Error{Code: broker.CodeInternal, Err: errors.New("service: the authenticator named nobody")}
 	}
 	if err != nil {
-		if rerr := s.broker.RefuseCaller(ctx, c.caller, broker.CodeOf(err)); rerr != nil {
-			return rerr
-		}
-		return err
+		return s.refuseCaller(ctx, err)
 	}
 	c.caller.Principal, c.authenticated = p, true
 	return nil
+}
+
+// refuseCaller records that the call in ctx names no caller because of err, and
+// returns what it is answered with.
+func (s *Server) refuseCaller(ctx context.Context, err error) error {
+	if rerr := s.broker.RefuseCaller(ctx, callIn(ctx).caller, broker.CodeOf(err)); rerr != nil {
+		return rerr
+	}
+	return err
 }
 
 // withDeadline gives ctx a deadline if it has none.

@@ -76,6 +76,14 @@ var answers = map[broker.Code]answer{
 		grpc: codes.NotFound, level: slog.LevelDebug,
 		words: "no such route; secrets are at /v1/vaults/{vault}/secrets/{secret}",
 	},
+	broker.CodeSecretExists: {
+		grpc: codes.AlreadyExists, level: slog.LevelDebug,
+		words: "a secret has this name; delete and purge it before its backup is restored",
+	},
+	broker.CodeETagMismatch: {
+		grpc: codes.Aborted, level: slog.LevelDebug,
+		words: "the secret has changed since its etag was read; read it again",
+	},
 	broker.CodeSecretDisabled: {
 		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
 		words: "the secret is disabled; enable it, or set a new version",

@@ -36,6 +36,10 @@ func TestEveryCodeHasAnAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// No call is answered with this one: it is an outcome of records only.
+		if broker.Code(code) == broker.CodePolicyInvalid {
+			return true
+		}
 		found++
 		if a, ok := answers[broker.Code(code)]; !ok || a.words == "" || a.grpc == codes.OK {
 			t.Errorf("%s has no answer", code)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,14 +16,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 	"github.com/keyward/keyward/service/authn"
+	"github.com/keyward/keyward/service/openapi"
 )
-
-// maxBody bounds a request's body, in bytes.
-const maxBody = maxValueRequest
 
 // gateway is REST over the same service methods, in this process. It is the
 // outermost handler, and matches the path as it was sent: nothing is cleaned,
@@ -32,13 +33,14 @@ const maxBody = maxValueRequest
 type gateway struct {
 	*Server
 
-	routes routes
-	form   *jsonForm
-	mux    *runtime.ServeMux
+	routes  routes
+	form    *jsonForm
+	mux     *runtime.ServeMux
+	origins *http.CrossOriginProtection
 }
 
 func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, error) {
-	g := &gateway{Server: s, form: newJSONForm()}
+	g := &gateway{Server: s, form: newJSONForm(), origins: http.NewCrossOriginProtection()}
 	var err error
 	if g.routes, err = newRoutes(keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService")); err != nil {
 		return nil, err
@@ -54,6 +56,7 @@ func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, err
 		runtime.WithOutgoingTrailerMatcher(none),
 		runtime.WithErrorHandler(g.refuseCall),
 		runtime.WithRoutingErrorHandler(g.refuseRoute),
+		runtime.WithForwardResponseOption(showETag),
 		runtime.WithMiddlewares(g.enter),
 	)
 	if err := keywardv1.RegisterSecretServiceHandlerServer(context.Background(), g.mux, secrets); err != nil {
@@ -62,8 +65,16 @@ func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, err
 	return g, nil
 }
 
-// credentialsKey is where enter finds what ServeHTTP took from the headers.
-type credentialsKey struct{}
+// headersKey is where enter finds what ServeHTTP took from the headers.
+type headersKey struct{}
+
+type headers struct {
+	credentials authn.Credentials
+	// foreign is the complaint if a browser sends a change for a page that is
+	// not ours. With it could come a client certificate, which a browser shows
+	// to whoever's page.
+	foreign error
+}
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -75,6 +86,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			RequestID: requestID(r.Header.Values("X-Request-Id")),
 			Peer:      peerAddr(r.RemoteAddr),
 		},
+		knownETags: etagsOf(r.Header.Values("If-None-Match")),
 	}
 	ctx := g.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	// The span's name grows to the route's template once that is known, and
@@ -83,7 +95,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, span := g.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("http.request.method", method)))
 	ctx = withCall(ctx, c)
-	ctx = context.WithValue(ctx, credentialsKey{}, authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS})
+	ctx = context.WithValue(ctx, headersKey{}, headers{
+		credentials: authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS},
+		foreign:     g.origins.Check(r),
+	})
 	defer func() {
 		if p := recover(); p != nil {
 			g.write(ctx, w, g.refuse(ctx, recovered(p)), 0)
@@ -99,6 +114,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if page, ok := openapi.Page(r.URL.EscapedPath()); ok {
+		g.describe(ctx, w, r, page)
+		return
+	}
 
 	// All that is wanted of the headers has been taken. The gateway's own use of
 	// them (metadata, method override, timeouts, forms, trailers) has nothing
@@ -106,8 +125,17 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(ctx)
 	r.Header = http.Header{}
 	r.Trailer = nil
-	r.Body = &requestBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxBody)}
 	g.mux.ServeHTTP(w, r)
+}
+
+// describe serves a page of the API's own description, to anybody.
+func (g *gateway) describe(ctx context.Context, w http.ResponseWriter, r *http.Request, page http.Handler) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		g.write(ctx, w, unknownRoute(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		return
+	}
+	page.ServeHTTP(w, r)
 }
 
 // enter is what a call passes between its route and its handler.
@@ -116,7 +144,7 @@ func (g *gateway) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
 		ctx, cancel := withDeadline(r.Context())
 		defer cancel()
 		r = r.WithContext(ctx)
-		if err := g.admit(r); err != nil {
+		if err := g.admit(w, r); err != nil {
 			g.refuseCall(ctx, g.mux, nil, w, r, err)
 			return
 		}
@@ -124,7 +152,7 @@ func (g *gateway) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
 	}
 }
 
-func (g *gateway) admit(r *http.Request) error {
+func (g *gateway) admit(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	pattern, _ := runtime.HTTPPattern(ctx)
 	rt, ok := g.routes.of(r.Method, pattern.String())
@@ -136,8 +164,14 @@ func (g *gateway) admit(r *http.Request) error {
 	span.SetName(rt.httpMethod + " " + rt.template)
 	span.SetAttributes(attribute.String("http.route", rt.template), attribute.String("rpc.method", rt.rpc[1:]))
 
-	creds, _ := ctx.Value(credentialsKey{}).(authn.Credentials)
-	if err := g.authenticate(ctx, creds); err != nil {
+	h, _ := ctx.Value(headersKey{}).(headers)
+	if h.foreign != nil {
+		return g.refuseCaller(ctx, &broker.Error{
+			Code: broker.CodeBadCredentials, Err: h.foreign,
+			Message: "a browser sent this for a page of another origin, whose changes are not taken",
+		})
+	}
+	if err := g.authenticate(ctx, h.credentials); err != nil {
 		return err
 	}
 	// An escaped slash would become one in the name, and so a second spelling of
@@ -145,7 +179,36 @@ func (g *gateway) admit(r *http.Request) error {
 	if strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
 		return &broker.Error{Code: broker.CodeBadName, Field: "name"}
 	}
-	return rt.checkQuery(r.URL.RawQuery)
+	if err := rt.checkQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	bound := boundOf(rt.rpc)
+	body := &requestBody{ReadCloser: http.MaxBytesReader(w, r.Body, int64(bound.body)), bound: bound}
+	r.Body = body
+	if rt.patch == nil {
+		return nil
+	}
+	callIn(ctx).maskFilled = !hasMask(r.URL.Query())
+	return body.check(rt.patch)
+}
+
+// hasMask reports whether a query has an update mask of its own.
+func hasMask(q url.Values) bool { return q.Has("update_mask") || q.Has("updateMask") }
+
+// showETag gives the reply to a Get its ETag. To those who have it already that
+// is all there is: net/http writes no body after a 304.
+func showETag(ctx context.Context, w http.ResponseWriter, reply proto.Message) error {
+	got, ok := reply.(*keywardv1.GetSecretResponse)
+	if !ok {
+		return nil
+	}
+	etag, known := got.GetSecret().GetEtag(), callIn(ctx).knownETags
+	w.Header().Set("ETag", etag)
+	if got.GetNotModified() && (slices.Contains(known, etag) || slices.Contains(known, "*")) {
+		w.Header().Del("Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+	}
+	return nil
 }
 
 // refuseCall answers a call that reached its route. What is not the broker's or

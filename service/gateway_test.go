@@ -77,12 +77,15 @@ func TestWrongMethodsNameTheRightOnes(t *testing.T) {
 	w := newWorld(t)
 	version := strings.Repeat("0", 32)
 	for target, want := range map[string]string{
-		"POST /v1/vaults/dev/secrets/db":                       "DELETE, GET, PUT",
-		"HEAD /v1/vaults/dev/secrets/db":                       "DELETE, GET, PUT",
+		"POST /v1/vaults/dev/secrets/db":                       "DELETE, GET, PATCH, PUT",
+		"HEAD /v1/vaults/dev/secrets/db":                       "DELETE, GET, PATCH, PUT",
 		"PUT /v1/vaults/dev/secrets":                           "GET",
 		"DELETE /v1/vaults/dev/secrets/db/versions":            "GET",
-		"PUT /v1/vaults/dev/secrets/db/versions/" + version:    "GET",
-		"DELETE /v1/vaults/dev/secrets/db/versions/" + version: "GET",
+		"PUT /v1/vaults/dev/secrets/db/versions/" + version:    "GET, PATCH",
+		"DELETE /v1/vaults/dev/secrets/db/versions/" + version: "GET, PATCH",
+		"GET /v1/vaults/dev/secrets:restore":                   "POST",
+		"POST /v1/vaults/dev/deletedSecrets/db":                "DELETE, GET",
+		"PATCH /v1/vaults/dev/deletedSecrets/db:undelete":      "DELETE, GET, POST",
 	} {
 		r := w.rest(w.billing(), target, "")
 		if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != want {

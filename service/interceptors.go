@@ -12,21 +12,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/keyward/keyward/broker"
-	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 	"github.com/keyward/keyward/service/authn"
-)
-
-const (
-	// maxRequest bounds a request message, in bytes. maxValueRequest bounds one
-	// that carries a value: a legal one may grow sixfold in JSON escapes, and
-	// both transports take the same.
-	maxRequest      = 64 << 10
-	maxValueRequest = 256 << 10
-	// maxMessage is what is read off the wire at all.
-	maxMessage = 1 << 20
 )
 
 // open reports whether a method is served without credentials: health, and
@@ -121,24 +109,6 @@ func (s *Server) authenticateStream(srv any, stream grpc.ServerStream, info *grp
 		}
 	}
 	return next(srv, stream)
-}
-
-// boundUnary refuses a request that is larger than its method can need. It is
-// under authentication, so that a stranger's request is not weighed.
-func boundUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	m, ok := req.(proto.Message)
-	if !ok {
-		return next(ctx, req)
-	}
-	size := proto.Size(m)
-	if info.FullMethod == keywardv1.SecretService_SetSecret_FullMethodName {
-		if size > maxValueRequest {
-			return nil, &broker.Error{Code: broker.CodeValueTooLarge, Field: "value"}
-		}
-	} else if size > maxRequest {
-		return nil, &broker.Error{Code: broker.CodeBadField, Message: "the request is larger than 64 KiB"}
-	}
-	return next(ctx, req)
 }
 
 func credentialsOf(ctx context.Context) authn.Credentials {

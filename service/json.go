@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"regexp"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -48,13 +51,37 @@ func (j *jsonForm) Marshal(v any) ([]byte, error) {
 // quote a value; the error itself is left in the requestBody.
 func (j *jsonForm) NewDecoder(r io.Reader) runtime.Decoder {
 	return runtime.DecoderFunc(func(v any) error {
-		err := decodeJSON(r, v)
-		if b, ok := r.(*requestBody); ok && err != nil {
-			b.err = err
+		m, err := messageAt(v)
+		if err != nil {
+			return err
+		}
+		b, ok := r.(*requestBody)
+		if !ok {
+			// A body that was checked already.
+			b = &requestBody{ReadCloser: io.NopCloser(r)}
+		}
+		if b.err = b.decode(m); b.err != nil {
 			return errBody
 		}
-		return err
+		return nil
 	})
+}
+
+// messageAt returns the message that the gateway wants decoded at v: a message,
+// or where the body is one field of it, the address of that field.
+func messageAt(v any) (proto.Message, error) {
+	if m, ok := v.(proto.Message); ok {
+		return m, nil
+	}
+	at := reflect.ValueOf(v)
+	if at.Kind() == reflect.Pointer && at.Type().Elem().Kind() == reflect.Pointer {
+		made := reflect.New(at.Type().Elem().Elem())
+		if m, ok := reflect.TypeAssert[proto.Message](made); ok {
+			at.Elem().Set(made)
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("service: %T is no message", v)
 }
 
 // errBody stands for the error that is in the requestBody.
@@ -64,18 +91,28 @@ var errBody = errors.New("see the body")
 type requestBody struct {
 	io.ReadCloser
 
-	err error
+	bound bound
+	err   error
 }
 
-func decodeJSON(r io.Reader, v any) error {
-	m, ok := v.(proto.Message)
-	if !ok {
-		return fmt.Errorf("service: %T is no message", v)
+// check reads the body to its end, refuses it if it is no message of the type,
+// and leaves it to be read again. The gateway decodes the body of a patch from
+// a copy, whose error would be lost.
+func (b *requestBody) check(d protoreflect.MessageDescriptor) error {
+	var read bytes.Buffer
+	whole := requestBody{ReadCloser: io.NopCloser(io.TeeReader(b.ReadCloser, &read)), bound: b.bound}
+	if err := whole.decode(dynamicpb.NewMessage(d)); err != nil {
+		return err
 	}
-	raw, err := io.ReadAll(r)
+	b.ReadCloser = io.NopCloser(&read)
+	return nil
+}
+
+func (b *requestBody) decode(m proto.Message) error {
+	raw, err := io.ReadAll(b.ReadCloser)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return &broker.Error{Code: broker.CodeValueTooLarge, Field: "value", Message: "a body is at most 256 KiB, and a value in it 25600 bytes"}
+			return b.bound.exceeded()
 		}
 		return &broker.Error{Code: broker.CodeBadField, Message: "the body could not be read to its end", Err: err}
 	}

@@ -73,6 +73,24 @@ func TestPageTokens(t *testing.T) {
 	if err != nil || versions.GetNextPageToken() == "" {
 		t.Fatalf("%v, %v", versions, err)
 	}
+	for i := range 12 {
+		name := fmt.Sprintf("vaults/dev/secrets/t%02d", i)
+		w.put(name, "x")
+		w.remove(name)
+	}
+	deleted := func(token string) (*keywardv1.ListDeletedSecretsResponse, error) {
+		return w.client(me).ListDeletedSecrets(t.Context(), &keywardv1.ListDeletedSecretsRequest{Parent: "vaults/dev", PageSize: 10, PageToken: token})
+	}
+	ofDeleted, err := deleted("")
+	if err != nil || len(ofDeleted.GetDeletedSecrets()) != 10 || ofDeleted.GetNextPageToken() == "" {
+		t.Fatalf("%v, %v", ofDeleted, err)
+	}
+	if p, err := deleted(ofDeleted.GetNextPageToken()); err != nil || len(p.GetDeletedSecrets()) != 2 || p.GetNextPageToken() != "" {
+		t.Errorf("the second page of what is deleted: %v, %v", p, err)
+	}
+	if _, err := deleted(token); grpcVerdict(err).reason != "BAD_PAGE_TOKEN" {
+		t.Errorf("a token of the living for the deleted: %v", err)
+	}
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +112,7 @@ func TestPageTokens(t *testing.T) {
 		"another principal":    {w, w.cert("/second"), "vaults/dev", token, "BAD_PAGE_TOKEN"},
 		"another parent":       {w, me, "vaults/other", token, "BAD_PAGE_TOKEN"},
 		"another method's":     {w, me, "vaults/dev", versions.GetNextPageToken(), "BAD_PAGE_TOKEN"},
+		"the deleted's":        {w, me, "vaults/dev", ofDeleted.GetNextPageToken(), "BAD_PAGE_TOKEN"},
 		"altered version byte": {w, me, "vaults/dev", flip(0), "BAD_PAGE_TOKEN"},
 		"altered nonce":        {w, me, "vaults/dev", flip(3), "BAD_PAGE_TOKEN"},
 		"altered text":         {w, me, "vaults/dev", flip(14), "BAD_PAGE_TOKEN"},

@@ -25,6 +25,8 @@ type route struct {
 	query map[string]bool
 	// known lists them as a client is told of them.
 	known string
+	// patch is the type of the body where that is one field of the request.
+	patch protoreflect.MessageDescriptor
 }
 
 // routes are all bindings of the services, read from the descriptors: the same
@@ -89,6 +91,9 @@ func newRoute(md protoreflect.MethodDescriptor, rule *annotations.HttpRule) (rou
 	var known []string
 	for i := range md.Input().Fields().Len() {
 		f := md.Input().Fields().Get(i)
+		if rule.GetBody() == string(f.Name()) {
+			r.patch = f.Message()
+		}
 		if rule.GetBody() == "*" || rule.GetBody() == string(f.Name()) || bound[string(f.Name())] {
 			continue
 		}
@@ -139,9 +144,8 @@ func (r route) checkQuery(raw string) error {
 		return &broker.Error{Code: broker.CodeBadField, Message: "the query string is malformed"}
 	}
 	for key := range values {
-		name, _, _ := strings.Cut(key, ".")
-		name, _, _ = strings.Cut(name, "[")
-		if !r.query[name] {
+		// The gateway would take "field.part" and "field[key]" too.
+		if !r.query[key] {
 			m := "this route has no query parameters"
 			if r.known != "" {
 				m = "unknown query parameter; this route has " + r.known

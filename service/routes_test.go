@@ -17,12 +17,22 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"GET /v1/{name=vaults/*/secrets/*}":            "GetSecret",
-		"GET /v1/{name=vaults/*/secrets/*/versions/*}": "GetSecret",
-		"PUT /v1/{name=vaults/*/secrets/*}":            "SetSecret",
-		"DELETE /v1/{name=vaults/*/secrets/*}":         "DeleteSecret",
-		"GET /v1/{parent=vaults/*}/secrets":            "ListSecrets",
-		"GET /v1/{parent=vaults/*/secrets/*}/versions": "ListSecretVersions",
+		"GET /v1/{name=vaults/*/secrets/*}":                     "GetSecret",
+		"GET /v1/{name=vaults/*/secrets/*/versions/*}":          "GetSecret",
+		"PUT /v1/{name=vaults/*/secrets/*}":                     "SetSecret",
+		"DELETE /v1/{name=vaults/*/secrets/*}":                  "DeleteSecret",
+		"GET /v1/{parent=vaults/*}/secrets":                     "ListSecrets",
+		"GET /v1/{parent=vaults/*/secrets/*}/versions":          "ListSecretVersions",
+		"PATCH /v1/{secret.name=vaults/*/secrets/*}":            "UpdateSecret",
+		"PATCH /v1/{secret.name=vaults/*/secrets/*/versions/*}": "UpdateSecret",
+		"POST /v1/{parent=vaults/*}/secrets:batchGet":           "BatchGetSecrets",
+		"POST /v1/{name=vaults/*/secrets/*}:generate":           "GenerateSecret",
+		"GET /v1/{name=vaults/*/deletedSecrets/*}":              "GetDeletedSecret",
+		"GET /v1/{parent=vaults/*}/deletedSecrets":              "ListDeletedSecrets",
+		"POST /v1/{name=vaults/*/deletedSecrets/*}:undelete":    "UndeleteSecret",
+		"DELETE /v1/{name=vaults/*/deletedSecrets/*}":           "PurgeSecret",
+		"POST /v1/{name=vaults/*/secrets/*}:backup":             "BackupSecret",
+		"POST /v1/{parent=vaults/*}/secrets:restore":            "RestoreSecret",
 	}
 	for _, r := range rs {
 		if want[r.httpMethod+" "+r.template] == "" || r.rpc != "/keyward.v1.SecretService/"+want[r.httpMethod+" "+r.template] {
@@ -35,13 +45,16 @@ func TestRoutes(t *testing.T) {
 	if r, ok := rs.of(http.MethodGet, "/v1/{parent=vaults/*}/secrets"); !ok || r.known != "pageSize, pageToken" {
 		t.Errorf("ListSecrets takes %q", r.known)
 	}
+	if r, ok := rs.of(http.MethodPatch, "/v1/{secret.name=vaults/*/secrets/*}"); !ok || r.known != "updateMask" || r.patch == nil {
+		t.Errorf("UpdateSecret takes %q, and a body of type %v", r.known, r.patch)
+	}
 }
 
 // TestSecretFieldsAreRedacted walks every message of the API: a field that by
 // its name may carry a secret is debug_redact.
 func TestSecretFieldsAreRedacted(t *testing.T) {
 	secret := regexp.MustCompile(`(^|_)(value|page_token|blob|backup|password|pfx|pem|key_material|private_key|plaintext)$`)
-	redacted := 0
+	redacted := map[string]int{}
 	var walk func(protoreflect.MessageDescriptors)
 	walk = func(ms protoreflect.MessageDescriptors) {
 		for i := range ms.Len() {
@@ -55,7 +68,7 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 				if !secret.MatchString(string(f.Name())) {
 					continue
 				}
-				redacted++
+				redacted[string(f.Name())]++
 				if o, _ := f.Options().(*descriptorpb.FieldOptions); !o.GetDebugRedact() {
 					t.Errorf("%s is not debug_redact", f.FullName())
 				}
@@ -63,7 +76,9 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 		}
 	}
 	walk(keywardv1.File_keyward_v1_secrets_proto.Messages())
-	if redacted < 6 {
-		t.Errorf("only %d such fields: the walk sees too little", redacted)
+	for field, least := range map[string]int{"value": 2, "blob": 2, "page_token": 3, "next_page_token": 3} {
+		if redacted[field] < least {
+			t.Errorf("%d fields %q, want %d: the walk sees too little", redacted[field], field, least)
+		}
 	}
 }

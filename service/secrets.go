@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/keyward/keyward/broker"
@@ -17,6 +19,8 @@ type secretService struct {
 
 	broker *broker.Broker
 	pages  pageTokens
+	// refuse returns the status for an error of one item, and logs its cause.
+	refuse func(context.Context, error) *status.Status
 }
 
 func (s *secretService) GetSecret(ctx context.Context, req *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
@@ -24,59 +28,19 @@ func (s *secretService) GetSecret(ctx context.Context, req *keywardv1.GetSecretR
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.broker.GetSecret(ctx, caller(ctx), name)
+	maxAge, err := ageOf("max_age", req.GetMaxAge())
 	if err != nil {
 		return nil, err
 	}
-	return &keywardv1.GetSecretResponse{
-		Secret:    secretProto(v.Secret),
-		Value:     v.Value.Reveal(),
-		Freshness: &keywardv1.Freshness{FetchTime: timeProto(v.Fetched), Stale: v.Stale},
-	}, nil
-}
-
-func (s *secretService) SetSecret(ctx context.Context, req *keywardv1.SetSecretRequest) (*keywardv1.Secret, error) {
-	name, err := broker.ParseName(broker.KindSecrets, req.GetName())
-	if err != nil {
-		return nil, err
-	}
-	notBefore, err := timeOf("not_before_time", req.GetNotBeforeTime())
-	if err != nil {
-		return nil, err
-	}
-	expires, err := timeOf("expire_time", req.GetExpireTime())
-	if err != nil {
-		return nil, err
-	}
-	made, err := s.broker.SetSecret(ctx, caller(ctx), name, broker.NewSecret{
-		Value:       broker.NewValue(req.GetValue()),
-		ContentType: req.GetContentType(),
-		Tags:        req.GetTags(),
-		Enabled:     req.Enabled == nil || req.GetEnabled(),
-		NotBefore:   notBefore,
-		Expires:     expires,
+	v, err := s.broker.GetSecret(ctx, caller(ctx), name, broker.GetSecretOptions{
+		MaxAge:       maxAge,
+		KnownVersion: req.GetKnownVersion(),
+		KnownETags:   callIn(ctx).knownETags,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return secretProto(made), nil
-}
-
-func (s *secretService) DeleteSecret(ctx context.Context, req *keywardv1.DeleteSecretRequest) (*keywardv1.DeletedSecret, error) {
-	name, err := broker.ParseName(broker.KindSecrets, req.GetName())
-	if err != nil {
-		return nil, err
-	}
-	d, err := s.broker.DeleteSecret(ctx, caller(ctx), name)
-	if err != nil {
-		return nil, err
-	}
-	return &keywardv1.DeletedSecret{
-		Name:       d.Name.As(kindDeletedSecrets).String(),
-		Secret:     secretProto(d.Secret),
-		DeleteTime: timeProto(d.Deleted),
-		PurgeTime:  timeProto(d.Purges),
-	}, nil
+	return valueProto(v), nil
 }
 
 func (s *secretService) ListSecrets(ctx context.Context, req *keywardv1.ListSecretsRequest) (*keywardv1.ListSecretsResponse, error) {
@@ -121,8 +85,14 @@ func (s *secretService) ListSecretVersions(ctx context.Context, req *keywardv1.L
 	}, nil
 }
 
-// kindDeletedSecrets is the collection that deleted secrets are named in.
-const kindDeletedSecrets broker.Kind = "deletedSecrets"
+func valueProto(v broker.SecretValue) *keywardv1.GetSecretResponse {
+	return &keywardv1.GetSecretResponse{
+		Secret:      secretProto(v.Secret),
+		Value:       v.Value.Reveal(),
+		Freshness:   &keywardv1.Freshness{FetchTime: timeProto(v.Fetched), Stale: v.Stale},
+		NotModified: v.NotModified,
+	}
+}
 
 func secretProto(s broker.Secret) *keywardv1.Secret {
 	p := &keywardv1.Secret{
@@ -161,24 +131,29 @@ func timeProto(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// timeOf returns the time of an optional field, the zero time if it is unset.
-func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
+// ageOf returns the duration of an optional field, nil if it is unset.
+func ageOf(field string, d *durationpb.Duration) (*time.Duration, error) {
 	switch {
-	case t == nil:
-		return time.Time{}, nil
-	case !t.IsValid() || t.GetSeconds() < 0:
-		return time.Time{}, &broker.Error{Code: broker.CodeBadField, Field: field, Message: field + " must be a time from 1970 to 9999"}
+	case d == nil:
+		return nil, nil
+	case !d.IsValid():
+		return nil, &broker.Error{Code: broker.CodeBadField, Field: field, Message: field + " is no duration"}
 	}
-	return t.AsTime(), nil
+	age := d.AsDuration()
+	return &age, nil
 }
 
 // ofParent names the field of a bad name as this request calls it.
 func ofParent(err error) error {
-	e := broker.AsError(err)
-	if e.Code != broker.CodeBadName {
+	if broker.CodeOf(err) != broker.CodeBadName {
 		return err
 	}
-	named := *e
-	named.Field = "parent"
+	return ofField("parent", err)
+}
+
+// ofField returns err with another field at fault.
+func ofField(field string, err error) error {
+	named := *broker.AsError(err)
+	named.Field = field
 	return &named
 }

@@ -206,7 +206,7 @@ func TestUnknownMethodsReachNothing(t *testing.T) {
 	for _, m := range []string{
 		"/keyward.v1.SecretService/getSecret", "/keyward.v1.SecretService/GetSecret/", "/keyward.v1.secretservice/GetSecret",
 		"//keyward.v1.SecretService/GetSecret", "/keyward.v1.SecretService//GetSecret", "/keyward.v1.SecretService/%47etSecret",
-		"/keyward.v1.SecretService/../SecretService/GetSecret", "/keyward.v1.SecretService/PurgeSecret", "/keyward.v2.SecretService/GetSecret",
+		"/keyward.v1.SecretService/../SecretService/GetSecret", "/keyward.v1.SecretService/DestroySecret", "/keyward.v2.SecretService/GetSecret",
 		"/x/keyward.v1.SecretService/GetSecret", "/grpc.reflection.v1.X/GetSecret", "/grpc.health.v1.Health/../../keyward.v1.SecretService/GetSecret",
 	} {
 		err := conn.Invoke(t.Context(), m, &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"}, &keywardv1.GetSecretResponse{})

@@ -139,7 +139,7 @@ func New(c Config) (*Server, error) {
 		methods:       make(map[string]bool),
 	}
 	s.draining, s.startDrain = context.WithCancel(context.Background())
-	secrets := &secretService{broker: c.Broker, pages: pages}
+	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse}
 	s.grpc = s.newGRPC(c)
 	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)

@@ -162,6 +162,8 @@ func TestNoCanaryAnywhere(t *testing.T) {
 	if r := w.rest(id, "PUT /v1/vaults/dev/secrets/db", `{"value":"`+canary+`"}`); r.status != http.StatusOK {
 		t.Errorf("%d %s", r.status, r.body)
 	}
+	more, generated := useEveryRPC(w, id, canary)
+	errs = append(errs, more...)
 	w.stop()
 	receive(t, w.served, "the end of Serve")
 	close(w.served)
@@ -178,7 +180,7 @@ func TestNoCanaryAnywhere(t *testing.T) {
 		"log": w.logs.String(), "error": strings.Join(errs, "\n"), "span": strings.Join(spans, "\n"),
 		"metric": fmt.Sprintf("%+v", all), "record": fmt.Sprintf("%+v", w.audit.Events()),
 	} {
-		for _, secret := range []string{canary, base64.StdEncoding.EncodeToString([]byte(canary)), page.GetNextPageToken(), id.bearer} {
+		for _, secret := range []string{canary, base64.StdEncoding.EncodeToString([]byte(canary)), page.GetNextPageToken(), id.bearer, generated} {
 			if i := strings.Index(text, secret); i >= 0 {
 				t.Errorf("%s holds %q: %s", what, secret, text[max(0, i-80):min(len(text), i+80)])
 			}
@@ -187,7 +189,54 @@ func TestNoCanaryAnywhere(t *testing.T) {
 			t.Errorf("no %s was made: the test shows nothing", what)
 		}
 	}
-	if n := w.store.Calls(brokertest.SetSecret); n != 32 {
-		t.Errorf("%d sets, want 30 of the test's own, one over gRPC and one over REST", n)
+	if n := w.store.Calls(brokertest.SetSecret); n != 33 {
+		t.Errorf("%d sets, want 30 of the test's own, one over gRPC, one over REST and one generated", n)
 	}
+}
+
+// useEveryRPC calls what handles the value of a secret or its blob, well and
+// badly. It returns what failed calls were told, and the value of a generated
+// secret.
+func useEveryRPC(w *world, id identity, canary string) (errs []string, generated string) {
+	w.Helper()
+	const db, made = "/v1/vaults/dev/secrets/db", "/v1/vaults/dev/secrets/made"
+	backup := w.rest(id, "POST "+db+":backup", "")
+	for _, c := range []struct{ target, body string }{
+		{"POST " + made + ":generate", ""},
+		{"PATCH " + db, `{"contentType":"text/plain"}`},
+		{"DELETE " + db, ""},
+		{"GET /v1/vaults/dev/deletedSecrets/db", ""},
+		{"GET /v1/vaults/dev/deletedSecrets", ""},
+		{"POST /v1/vaults/dev/deletedSecrets/db:undelete", ""},
+		{"DELETE " + db, ""},
+		{"DELETE /v1/vaults/dev/deletedSecrets/db", ""},
+		{"POST /v1/vaults/dev/secrets:restore", string(backup.body)},
+	} {
+		r := w.rest(id, c.target, c.body)
+		if r.status != http.StatusOK {
+			w.Errorf("%s: %d %s", c.target, r.status, r.body)
+		}
+		errs = append(errs, string(r.body))
+	}
+	if r := w.rest(id, "POST /v1/vaults/dev/secrets:batchGet", `{"names":["vaults/dev/secrets/db"]}`); !strings.Contains(string(r.body), canary) {
+		w.Errorf("the batch has no value: %s", r.body)
+	}
+	blob := base64.StdEncoding.EncodeToString([]byte(canary))
+	for _, c := range []struct{ target, body string }{
+		{"POST /v1/vaults/dev/secrets:restore", `{"blob":"` + blob + `"}`},
+		{"POST /v1/vaults/dev/secrets:restore", `{"blob":"` + blob + `","` + canary + `":1}`},
+		{"POST /v1/vaults/dev/secrets:restore", string(backup.body)},
+		{"PATCH " + db, `{"value":"` + canary + `"}`},
+		{"PATCH " + db, `{"contentType":"x","etag":"` + canary + `"}`},
+		{"POST /v1/vaults/dev/secrets:batchGet", `{"names":["` + canary + `"`},
+		{"POST " + db + ":generate", `{"alphabet":"` + canary + canary + `"}`},
+		{"GET /v1/vaults/dev/deletedSecrets?pageToken=" + canary, ""},
+	} {
+		r := w.rest(id, c.target, c.body)
+		if r.status == http.StatusOK {
+			w.Errorf("%s was taken: %s", c.target, r.body)
+		}
+		errs = append(errs, string(r.body))
+	}
+	return errs, w.value("vaults/dev/secrets/made")
 }

@@ -210,7 +210,7 @@ func TestErrorsOverBothTransports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)
 			if c.grpc != nil {
-				_, err := call(t, w.client(c.id), c.grpc)
+				_, err := w.call(c.id, c.grpc)
 				if got := grpcVerdict(err); got != c.want {
 					t.Errorf("gRPC: got %v (%v), want %v", got, err, c.want)
 				}
@@ -230,25 +230,6 @@ func TestErrorsOverBothTransports(t *testing.T) {
 			}
 		})
 	}
-}
-
-// call sends req to the method that takes it.
-func call(t *testing.T, c keywardv1.SecretServiceClient, req proto.Message) (proto.Message, error) {
-	t.Helper()
-	switch r := req.(type) {
-	case *keywardv1.GetSecretRequest:
-		return c.GetSecret(t.Context(), r)
-	case *keywardv1.SetSecretRequest:
-		return c.SetSecret(t.Context(), r)
-	case *keywardv1.DeleteSecretRequest:
-		return c.DeleteSecret(t.Context(), r)
-	case *keywardv1.ListSecretsRequest:
-		return c.ListSecrets(t.Context(), r)
-	case *keywardv1.ListSecretVersionsRequest:
-		return c.ListSecretVersions(t.Context(), r)
-	}
-	t.Fatalf("no method takes %T", req)
-	return nil, nil
 }
 
 func TestDeniedAndAbsentLookAlike(t *testing.T) {

@@ -30,9 +30,11 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/brokertest"
@@ -318,6 +320,29 @@ func (r reply) verdict(t *testing.T) verdict {
 	return v
 }
 
+// err is the error that r is over gRPC; nil for none.
+func (r reply) err(t *testing.T) error {
+	t.Helper()
+	if r.status == http.StatusOK {
+		return nil
+	}
+	st := new(statuspb.Status)
+	if err := protojson.Unmarshal(r.body, st); err != nil {
+		t.Fatalf("the error is no google.rpc.Status: %d %s", r.status, r.body)
+	}
+	return status.ErrorProto(st)
+}
+
+// fieldAtFault is the field of a BadRequest; "" for none.
+func fieldAtFault(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if b, ok := d.(*errdetails.BadRequest); ok {
+			return b.GetFieldViolations()[0].GetField()
+		}
+	}
+	return ""
+}
+
 // put stores a secret behind the server's back.
 func (w *world) put(name, value string) broker.Name {
 	w.Helper()
@@ -330,6 +355,34 @@ func (w *world) put(name, value string) broker.Name {
 		w.Fatal(err)
 	}
 	return s.Name
+}
+
+// remove soft-deletes a secret behind the server's back.
+func (w *world) remove(name string) {
+	w.Helper()
+	n, err := broker.ParseName(broker.KindSecrets, name)
+	w.must(err)
+	_, err = w.store.DeleteSecret(w.Context(), n)
+	w.must(err)
+}
+
+// get reads a secret over gRPC.
+func (w *world) get(name string) *keywardv1.GetSecretResponse {
+	w.Helper()
+	reply, err := w.client(w.billing()).GetSecret(w.Context(), &keywardv1.GetSecretRequest{Name: name})
+	w.must(err)
+	return reply
+}
+
+func (w *world) value(name string) string { w.Helper(); return w.get(name).GetValue() }
+
+func (w *world) etag(name string) string { w.Helper(); return w.get(name).GetSecret().GetEtag() }
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
 }
 
 // logBuffer is where a world's log goes.

@@ -163,6 +163,9 @@ func (j *jwtAuth) verify(ctx context.Context, token string, now time.Time) (brok
 				Err:        err,
 			}
 		}
+		if ctx.Err() != nil { // the caller's time was over: the token was not judged
+			return broker.Principal{}, time.Time{}, broker.AsError(ctx.Err())
+		}
 		return fail(err)
 	}
 	switch exp := claims.Expiry; {

@@ -1,0 +1,66 @@
+package service
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+)
+
+// maxMessage is what is read off the wire at all, in bytes. A backup as JSON
+// grows by a third.
+const maxMessage = 2 << 20
+
+// bound is how large a request may be, and what a larger one is told.
+type bound struct {
+	// message and body are bytes, of protobuf and of JSON.
+	message, body int
+	err           broker.Error
+}
+
+// plainBound is that of most methods. Their texts may grow sixfold in JSON
+// escapes.
+var plainBound = bound{
+	message: 64 << 10, body: 256 << 10,
+	err: broker.Error{Code: broker.CodeBadField, Message: "the request is larger than 64 KiB, or 256 KiB of JSON"},
+}
+
+// bounds are those of the methods that take a value or a blob. A legal value
+// may grow sixfold as well, and both transports take the same.
+var bounds = map[string]bound{
+	keywardv1.SecretService_SetSecret_FullMethodName: {
+		message: 256 << 10, body: 256 << 10,
+		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "value", Message: "a request is at most 256 KiB, and a value in it 25600 bytes"},
+	},
+	keywardv1.SecretService_RestoreSecret_FullMethodName: {
+		message: maxMessage, body: maxMessage,
+		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "blob", Message: "a request is at most 2 MiB, and a blob in it 1 MiB"},
+	},
+}
+
+func boundOf(fullMethod string) bound {
+	if b, ok := bounds[fullMethod]; ok {
+		return b
+	}
+	return plainBound
+}
+
+// exceeded returns the error for a request that is larger.
+func (b bound) exceeded() error {
+	err := b.err
+	return &err
+}
+
+// boundUnary refuses a request that is larger than its method can need. It is
+// under authentication, so that a stranger's request is not weighed.
+func boundUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if m, ok := req.(proto.Message); ok {
+		if b := boundOf(info.FullMethod); proto.Size(m) > b.message {
+			return nil, b.exceeded()
+		}
+	}
+	return next(ctx, req)
+}
