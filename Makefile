@@ -59,15 +59,17 @@ fmt: $(GOLANGCI_LINT) ## Format the code.
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: generate
-generate: $(BUF) $(PROTO_DEPS) ## Generate gen from proto.
+generate: $(BUF) $(PROTO_DEPS) ## Generate gen and openapi.json from proto.
 	$(BUF) generate
 
 # Generated beside the tree, so that a check changes nothing.
 .PHONY: generated
-generated: $(BUF) $(PROTO_DEPS) ## Check that gen is what generate would make.
+generated: $(BUF) $(PROTO_DEPS) ## Check that gen and openapi.json are what generate would make.
 	rm -rf .build/generated
 	$(BUF) generate --output .build/generated
-	diff -r .build/generated/gen gen || { echo 'gen is not current; run: make generate' >&2; exit 1; }
+	@for out in gen service/openapi/spec; do \
+		diff -r .build/generated/$$out $$out || { echo "$$out is not current; run: make generate" >&2; exit 1; }; \
+	done
 
 .PHONY: check
 check: ## Check everything, as CI does: test, lint, race, generated.

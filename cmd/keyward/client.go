@@ -25,12 +25,19 @@ const exitCodes = `
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`
 
-// clientFlags are the flags of every client command.
+// clientFlags are the flags of the client commands that print what they are
+// told.
 type clientFlags struct {
+	callFlags
+
+	Output string `group:"Client" short:"o" enum:"table,json" default:"table" placeholder:"FORM" help:"table, for people, or json, for programs (${default})."`
+}
+
+// callFlags are the flags of every client command.
+type callFlags struct {
 	Context   string        `group:"Client" placeholder:"FILE" help:"The context file: where the broker is and who you are. Default: $$KEYWARD_CONTEXT, or .keyward/context.json, which keyward dev writes."`
 	TokenFile string        `group:"Client" placeholder:"FILE" help:"A file with a bearer token to call with, instead of the context's."`
 	Vault     string        `group:"Client" placeholder:"ALIAS" help:"The vault, instead of the context's."`
-	Output    string        `group:"Client" short:"o" enum:"table,json" default:"table" placeholder:"FORM" help:"table, for people, or json, for programs (${default})."`
 	Timeout   time.Duration `group:"Client" default:"10s" help:"How long to wait for each reply (${default})."`
 }
 
@@ -46,7 +53,7 @@ type client struct {
 // dial reads the context and prepares a connection, which is made by the first
 // call. Each call has the deadline of --timeout, and an error that tells what to
 // do next.
-func (f clientFlags) dial(a *app) (*client, error) {
+func (f callFlags) dial(a *app) (*client, error) {
 	if f.Timeout <= 0 {
 		return nil, errors.New("--timeout: want more than 0s")
 	}

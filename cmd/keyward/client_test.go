@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
@@ -30,6 +31,7 @@ type fakeBroker struct {
 	deleted  func(context.Context, *keywardv1.DeleteSecretRequest) (*keywardv1.DeletedSecret, error)
 	list     func(context.Context, *keywardv1.ListSecretsRequest) (*keywardv1.ListSecretsResponse, error)
 	versions func(context.Context, *keywardv1.ListSecretVersionsRequest) (*keywardv1.ListSecretVersionsResponse, error)
+	batch    func(*keywardv1.BatchGetSecretsRequest) (*keywardv1.BatchGetSecretsResponse, error)
 
 	requests []proto.Message
 }
@@ -57,6 +59,56 @@ func (b *fakeBroker) ListSecrets(ctx context.Context, r *keywardv1.ListSecretsRe
 func (b *fakeBroker) ListSecretVersions(ctx context.Context, r *keywardv1.ListSecretVersionsRequest) (*keywardv1.ListSecretVersionsResponse, error) {
 	b.requests = append(b.requests, r)
 	return b.versions(ctx, r)
+}
+
+func (b *fakeBroker) BatchGetSecrets(_ context.Context, r *keywardv1.BatchGetSecretsRequest) (*keywardv1.BatchGetSecretsResponse, error) {
+	b.requests = append(b.requests, r)
+	return b.batch(r)
+}
+
+// The rest answers alike each time.
+
+func (b *fakeBroker) UpdateSecret(_ context.Context, r *keywardv1.UpdateSecretRequest) (*keywardv1.Secret, error) {
+	b.requests = append(b.requests, r)
+	return fakeSecret(), nil
+}
+
+func (b *fakeBroker) GenerateSecret(_ context.Context, r *keywardv1.GenerateSecretRequest) (*keywardv1.Secret, error) {
+	b.requests = append(b.requests, r)
+	return fakeSecret(), nil
+}
+
+func (b *fakeBroker) GetDeletedSecret(_ context.Context, r *keywardv1.GetDeletedSecretRequest) (*keywardv1.DeletedSecret, error) {
+	b.requests = append(b.requests, r)
+	return fakeDeleted(), nil
+}
+
+func (b *fakeBroker) ListDeletedSecrets(_ context.Context, r *keywardv1.ListDeletedSecretsRequest) (*keywardv1.ListDeletedSecretsResponse, error) {
+	b.requests = append(b.requests, r)
+	if r.GetPageToken() == "" {
+		return &keywardv1.ListDeletedSecretsResponse{NextPageToken: "2"}, nil
+	}
+	return &keywardv1.ListDeletedSecretsResponse{DeletedSecrets: []*keywardv1.DeletedSecret{fakeDeleted()}}, nil
+}
+
+func (b *fakeBroker) UndeleteSecret(_ context.Context, r *keywardv1.UndeleteSecretRequest) (*keywardv1.Secret, error) {
+	b.requests = append(b.requests, r)
+	return fakeSecret(), nil
+}
+
+func (b *fakeBroker) PurgeSecret(_ context.Context, r *keywardv1.PurgeSecretRequest) (*emptypb.Empty, error) {
+	b.requests = append(b.requests, r)
+	return &emptypb.Empty{}, nil
+}
+
+func (b *fakeBroker) BackupSecret(_ context.Context, r *keywardv1.BackupSecretRequest) (*keywardv1.BackupSecretResponse, error) {
+	b.requests = append(b.requests, r)
+	return &keywardv1.BackupSecretResponse{Blob: []byte(fakeBlob)}, nil
+}
+
+func (b *fakeBroker) RestoreSecret(_ context.Context, r *keywardv1.RestoreSecretRequest) (*keywardv1.Secret, error) {
+	b.requests = append(b.requests, r)
+	return fakeSecret(), nil
 }
 
 // serve runs b over TLS on loopback, asking for client certificates of the

@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
@@ -19,28 +24,42 @@ const (
 
 var testTime = timestamppb.New(time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC))
 
-// newStocked returns a broker with a secret of two versions, whose lists come
-// in pages, an empty one among them.
-func newStocked() *fakeBroker {
-	secret := &keywardv1.Secret{
+// fakeBlob is a backup: bytes, no text.
+const fakeBlob = "\x00\xffblob\n"
+
+func fakeSecret() *keywardv1.Secret {
+	return &keywardv1.Secret{
 		Name: "vaults/dev/secrets/db-password", Version: testVersion, ContentType: "text/plain", Enabled: true,
 		Tags: map[string]string{"team": "pay", "a": "1"}, CreateTime: testTime, UpdateTime: testTime, Etag: `"e"`,
 	}
+}
+
+func fakeDeleted() *keywardv1.DeletedSecret {
+	return &keywardv1.DeletedSecret{
+		Name: "vaults/dev/deletedSecrets/db-password", Secret: fakeSecret(), DeleteTime: testTime, PurgeTime: testTime,
+	}
+}
+
+// newStocked returns a broker with a secret of two versions, whose lists come
+// in pages, an empty one among them.
+func newStocked() *fakeBroker {
+	secret := fakeSecret()
 	older := &keywardv1.Secret{
 		Name: secret.GetName(), Version: testVersion2, CreateTime: testTime, UpdateTime: testTime, ExpireTime: testTime,
 	}
 	hostile := &keywardv1.Secret{Name: "vaults/dev/secrets/zz", Enabled: true, ContentType: "\x1b[2J\nroot"}
 	return &fakeBroker{
-		get: func(context.Context, *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
+		get: func(_ context.Context, r *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
+			if r.GetKnownVersion() == testVersion {
+				return &keywardv1.GetSecretResponse{Secret: secret, NotModified: true}, nil
+			}
 			return &keywardv1.GetSecretResponse{
 				Secret: secret, Value: "s3cret <&>\n", Freshness: &keywardv1.Freshness{FetchTime: testTime},
 			}, nil
 		},
 		set: func(context.Context, *keywardv1.SetSecretRequest) (*keywardv1.Secret, error) { return secret, nil },
 		deleted: func(context.Context, *keywardv1.DeleteSecretRequest) (*keywardv1.DeletedSecret, error) {
-			return &keywardv1.DeletedSecret{
-				Name: "vaults/dev/deletedSecrets/db-password", Secret: secret, DeleteTime: testTime, PurgeTime: testTime,
-			}, nil
+			return fakeDeleted(), nil
 		},
 		list: func(_ context.Context, r *keywardv1.ListSecretsRequest) (*keywardv1.ListSecretsResponse, error) {
 			switch r.GetPageToken() {
@@ -63,7 +82,7 @@ func newStocked() *fakeBroker {
 }
 
 func TestCommands(t *testing.T) {
-	const name = "vaults/dev/secrets/db-password"
+	const name, deleted = "vaults/dev/secrets/db-password", "vaults/dev/deletedSecrets/db-password"
 	tests := []struct {
 		name  string
 		args  string
@@ -100,13 +119,19 @@ func TestCommands(t *testing.T) {
   "freshness": {
     "fetchTime": "2026-11-21T12:00:00Z",
     "stale": false
-  }
+  },
+  "notModified": false
 }
 `,
 		},
 		{
 			name: "get from another vault", args: "get db-password --vault pay",
 			asked: []proto.Message{&keywardv1.GetSecretRequest{Name: "vaults/pay/secrets/db-password"}},
+			want:  "s3cret <&>\n",
+		},
+		{
+			name: "get, no older than", args: "get db-password --max-age 0s --known-version " + testVersion2,
+			asked: []proto.Message{&keywardv1.GetSecretRequest{Name: name, MaxAge: durationpb.New(0), KnownVersion: testVersion2}},
 			want:  "s3cret <&>\n",
 		},
 		{
@@ -125,6 +150,99 @@ func TestCommands(t *testing.T) {
 				ExpireTime:    testTime,
 			}},
 			want: name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "set, on a condition", args: `set db-password --etag "e" --recover-deleted`, stdin: "v",
+			asked: []proto.Message{&keywardv1.SetSecretRequest{
+				Name: name, Value: "v", Enabled: new(true), Etag: `"e"`, RecoverDeleted: true,
+			}},
+			want: name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "generate", args: "generate db-password",
+			asked: []proto.Message{&keywardv1.GenerateSecretRequest{Name: name, Enabled: new(true)}},
+			want:  name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "generate, with all there is",
+			args: `generate db-password --length 6 --alphabet 0,1 --content-type pin --tag a=b --disabled --not-before 2026-11-21 --expires 2026-11-21T12:00:00Z --etag "e"`,
+			asked: []proto.Message{&keywardv1.GenerateSecretRequest{
+				Name: name, Length: 6, Alphabet: "0,1", ContentType: "pin", Tags: map[string]string{"a": "b"}, Enabled: new(false),
+				NotBeforeTime: timestamppb.New(time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)), ExpireTime: testTime, Etag: `"e"`,
+			}},
+			want: name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "update names what it changes", args: "update db-password --disable",
+			asked: []proto.Message{&keywardv1.UpdateSecretRequest{
+				Secret: &keywardv1.Secret{Name: name}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"enabled"}},
+			}},
+			want: name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "update to nothing", args: "update db-password --content-type= --no-tags",
+			asked: []proto.Message{&keywardv1.UpdateSecretRequest{
+				Secret: &keywardv1.Secret{Name: name}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"content_type", "tags"}},
+			}},
+			want: name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "update, with all there is",
+			args: "update db-password --version " + testVersion +
+				` --content-type text/plain --tag a=b=c --enable --not-before 2026-11-21 --expires 2026-11-21T12:00:00Z --etag "e"`,
+			asked: []proto.Message{&keywardv1.UpdateSecretRequest{
+				Secret: &keywardv1.Secret{
+					Name: name + "/versions/" + testVersion, ContentType: "text/plain", Tags: map[string]string{"a": "b=c"}, Enabled: true,
+					NotBeforeTime: timestamppb.New(time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)), ExpireTime: testTime, Etag: `"e"`,
+				},
+				UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"content_type", "tags", "enabled", "not_before_time", "expire_time"}},
+			}},
+			want: name + "/versions/" + testVersion + "\n",
+		},
+		{
+			name: "delete, on a condition", args: `delete db-password --etag "e"`,
+			asked: []proto.Message{&keywardv1.DeleteSecretRequest{Name: name, Etag: `"e"`}},
+			want:  "deleted vaults/dev/secrets/db-password; the vault keeps it until 2026-11-21T12:00:00Z\n",
+		},
+		{
+			name: "deleted list follows the pages", args: "deleted list",
+			asked: []proto.Message{
+				&keywardv1.ListDeletedSecretsRequest{Parent: "vaults/dev", PageSize: listPage},
+				&keywardv1.ListDeletedSecretsRequest{Parent: "vaults/dev", PageSize: listPage, PageToken: "2"},
+			},
+			want: "NAME         DELETED               PURGED                CONTENT TYPE  TAGS\n" +
+				"db-password  2026-11-21T12:00:00Z  2026-11-21T12:00:00Z  text/plain    a=1,team=pay\n",
+		},
+		{
+			name: "deleted get", args: "deleted get db-password",
+			asked: []proto.Message{&keywardv1.GetDeletedSecretRequest{Name: deleted}},
+			want: "NAME         DELETED               PURGED                CONTENT TYPE  TAGS\n" +
+				"db-password  2026-11-21T12:00:00Z  2026-11-21T12:00:00Z  text/plain    a=1,team=pay\n",
+		},
+		{
+			name: "undelete, in full", args: "undelete " + deleted,
+			asked: []proto.Message{&keywardv1.UndeleteSecretRequest{Name: deleted}},
+			want:  "recovered vaults/dev/secrets/db-password\n",
+		},
+		{
+			name: "undelete, by the name it had", args: "undelete " + name,
+			asked: []proto.Message{&keywardv1.UndeleteSecretRequest{Name: deleted}},
+			want:  "recovered vaults/dev/secrets/db-password\n",
+		},
+		{
+			name: "purge", args: "purge db-password --yes",
+			asked: []proto.Message{&keywardv1.PurgeSecretRequest{Name: deleted}},
+			want:  "purged vaults/dev/deletedSecrets/db-password\n",
+		},
+		{
+			name: "backup", args: "backup db-password",
+			asked: []proto.Message{&keywardv1.BackupSecretRequest{Name: name}},
+			want:  fakeBlob,
+		},
+		{
+			name: "restore", args: "restore --vault pay", stdin: fakeBlob,
+			asked: []proto.Message{&keywardv1.RestoreSecretRequest{Parent: "vaults/pay", Blob: []byte(fakeBlob)}},
+			want:  "restored vaults/dev/secrets/db-password\n",
 		},
 		{
 			name: "delete", args: "delete db-password",
@@ -183,6 +301,15 @@ func TestJSON(t *testing.T) {
 	}{
 		{args: "set db-password -o json", want: `"version": "` + testVersion + `"`},
 		{args: "delete db-password -o json", want: `"name": "vaults/dev/deletedSecrets/db-password"`},
+		{args: "get db-password -o json --known-version " + testVersion, want: `"notModified": true`},
+		{args: "generate db-password -o json", want: `"etag": "\"e\""`},
+		{args: "update db-password --enable -o json", want: `"enabled": true`},
+		{args: "deleted list -o json", want: `"deletedSecrets"`},
+		{args: "deleted get db-password -o json", want: `"purgeTime"`},
+		{args: "undelete db-password -o json", want: `"version": "` + testVersion + `"`},
+		{args: "purge db-password -y -o json", want: `{}`},
+		{args: "backup db-password -o json", want: `"blob": "AP9ibG9iCg=="`},
+		{args: "restore -o json", want: `"version": "` + testVersion + `"`},
 		{args: "list -o json", want: `"name": "vaults/dev/secrets/zz"`},
 		{args: "versions db-password -o json", want: `"enabled": false`},
 	}
@@ -203,6 +330,63 @@ func TestListOfNothing(t *testing.T) {
 	stdout, stderr, code := keyward(t, b.serve(t), "", "list")
 	if code != exitOK || stdout != "" || !strings.Contains(stderr, "no secrets in vaults/dev") {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// What is refused on this side says what to do, and asks the broker nothing.
+func TestRefusedBeforeTheCall(t *testing.T) {
+	tests := []struct {
+		args, stdin, want string
+		code              int
+	}{
+		{args: "update db-password", want: "nothing to change", code: exitError},
+		{args: "update db-password --enable --disable", want: "can't be used together", code: exitUsage},
+		{args: "update db-password --tag a=b --no-tags", want: "can't be used together", code: exitUsage},
+		{args: "purge db-password", stdin: "yes\n", want: "add --yes", code: exitError},
+		{args: "undelete vaults/dev/secrets/a/versions/" + testVersion, want: "leave the version out", code: exitError},
+		{args: "undelete vaults/dev/keys/a", want: "BAD_NAME", code: exitError},
+		{args: "backup db-password --out f -o json", want: "leave out -o json", code: exitError},
+		{args: "restore", want: "is empty", code: exitError},
+		{args: "restore", stdin: strings.Repeat("x", broker.MaxBackupLen+1), want: "VALUE_TOO_LARGE", code: exitError},
+		{args: "restore nowhere", want: "no such file", code: exitError},
+		{args: "get db-password --max-age soon", want: "--max-age", code: exitUsage},
+		{args: "completion tcsh", want: "bash", code: exitUsage},
+	}
+	b := newStocked()
+	dir := b.serve(t)
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			stdout, stderr, code := keyward(t, dir, tt.stdin, strings.Fields(tt.args)...)
+			if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.want) {
+				t.Errorf("exit %d, stdout %q, stderr %q; want %q", code, stdout, stderr, tt.want)
+			}
+		})
+	}
+	if len(b.requests) != 0 {
+		t.Errorf("asked %v", b.requests)
+	}
+}
+
+func TestGetOfWhatIsKnown(t *testing.T) {
+	stdout, stderr, code := keyward(t, newStocked().serve(t), "", "get", "db-password", "--known-version", testVersion)
+	if code != exitOK || stdout != "" || !strings.Contains(stderr, "not modified") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+func TestBackupToAFile(t *testing.T) {
+	dir := newStocked().serve(t)
+	file := filepath.Join(t.TempDir(), "db-password.backup")
+	if err := os.WriteFile(file, []byte("an older one"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := keyward(t, dir, "", "backup", "db-password", "--out", file)
+	if code != exitOK || stdout != "saved vaults/dev/secrets/db-password in "+file+"\n" {
+		t.Fatalf("exit %d, %q, %s", code, stdout, stderr)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode() != 0o600 || read(t, file) != fakeBlob {
+		t.Errorf("%v, %v, %q", info.Mode(), err, read(t, file))
 	}
 }
 

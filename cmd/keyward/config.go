@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,12 +196,22 @@ type clientSecretConfig struct {
 }
 
 // inlineSecrets are keys by which people put a secret into a configuration.
-var inlineSecrets = []string{"secret", "clientSecretValue", "password", "token", "value"}
+var inlineSecrets = []string{"secret", "clientSecret", "password", "token", "value", "key"}
+
+const noInlineSecret = "a secret does not stand in the configuration: name a file (secretFile, keyFile), or an environment variable (secretEnv)"
+
+var (
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	trustDomain  = regexp.MustCompile(`^[a-z0-9._-]{1,255}$`)
+)
 
 // loadConfig reads and checks a configuration. Warnings name what is accepted
 // and has no effect.
 func loadConfig(path string) (c *config, warnings []string, err error) {
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("there is no configuration %s; keyward serve --help shows a small one", path)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("configuration: %w", err)
 	}
@@ -243,12 +255,18 @@ func yamlError(path string, err error) error {
 	}
 	tok := yerr.GetToken()
 	msg := yerr.GetMessage()
+	if strings.HasPrefix(tok.Value, "*") || tok.Prev != nil && tok.Prev.Value == "*" {
+		msg = "a value that begins with * is an alias in YAML; quote it if it is text"
+	}
 	if uerr, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
 		key := uerr.Token.Value
 		msg = fmt.Sprintf("unknown key %q", key)
 		if slices.Contains(inlineSecrets, key) {
-			msg = "a secret does not stand in the configuration: name a file with secretFile, or an environment variable with secretEnv"
+			msg = noInlineSecret
 		}
+	}
+	if prev := tok.Prev; prev != nil && prev.Prev != nil && slices.Contains(inlineSecrets, prev.Prev.Value) {
+		msg = noInlineSecret // "clientSecret: hunter2", where a map is wanted
 	}
 	return fmt.Errorf("%s:%d:%d: %s", path, tok.Position.Line, tok.Position.Column, msg)
 }
@@ -321,8 +339,16 @@ func (k *configCheck) all(c *config) {
 	if len(c.Vaults) == 0 {
 		k.errorf("$.vaults", "name at least one vault")
 	}
+	files := map[string]bool{}
 	for _, alias := range slices.Sorted(maps.Keys(c.Vaults)) {
-		k.vault("$.vaults."+alias, alias, c.Vaults[alias])
+		v := c.Vaults[alias]
+		k.vault("$.vaults."+alias, alias, v)
+		if v.Local != nil {
+			if files[filepath.Clean(v.Local.Path)] {
+				k.errorf("$.vaults."+alias+".local.path", "another vault has this file")
+			}
+			files[filepath.Clean(v.Local.Path)] = true
+		}
 	}
 }
 
@@ -331,7 +357,9 @@ func (k *configCheck) identity(c *config) {
 		k.errorf("$.identity", "name a way to authenticate: mtls, jwt or both")
 	}
 	if m := c.Identity.MTLS; m != nil {
-		k.require("$.identity.mtls.trustDomain", m.TrustDomain, "name the SPIFFE trust domain, for example example.org")
+		if !trustDomain.MatchString(m.TrustDomain) {
+			k.errorf("$.identity.mtls.trustDomain", "name the SPIFFE trust domain alone and in lower case, for example example.org")
+		}
 		k.require("$.tls.clientCa", c.TLS.ClientCA, "name the CA of the client certificates: identity.mtls needs it")
 	}
 	seen := map[string]bool{}
@@ -363,18 +391,23 @@ func (k *configCheck) vault(at, alias string, v vaultConfig) {
 		k.require(at+".local.keyFile", v.Local.KeyFile, "name the file of the vault's master key; keep it on another volume than the vault")
 		return
 	}
-	if u, err := url.Parse(v.URL); err != nil || u.Scheme != "https" || u.Host == "" {
-		k.errorf(at+".url", "want the vault's https:// URL, or local for an embedded vault")
+	if u, err := url.Parse(v.URL); err != nil || u.Scheme != "https" || u.Host == "" ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		k.errorf(at+".url", "want the vault's URL, https://{name}.vault.azure.net and nothing behind it, or local for an embedded vault")
 	}
 	switch cred := v.Credential; {
 	case v.credentials() != 1:
-		k.errorf(at+".credential", "want exactly one of managedIdentity and clientSecret")
+		k.errorf(at+".credential", "want exactly one of managedIdentity (with nothing to set: managedIdentity: {}) and clientSecret")
 	case cred.ClientSecret != nil:
 		s, at := cred.ClientSecret, at+".credential.clientSecret"
 		k.require(at+".tenantId", s.TenantID, "name the tenant's id")
 		k.require(at+".clientId", s.ClientID, "name the application's (client) id")
 		if (s.SecretFile == "") == (s.SecretEnv == "") {
 			k.errorf(at, "name where the secret is: either secretFile, or the environment variable as secretEnv")
+		}
+		if s.SecretEnv != "" && !variableName.MatchString(s.SecretEnv) {
+			// It may be the secret itself: not to be repeated.
+			k.errorf(at+".secretEnv", "want the name of an environment variable, such as KEYWARD_PAY_SECRET")
 		}
 		if u, err := url.Parse(s.Authority); s.Authority != "" && (err != nil || u.Scheme != "https") {
 			k.errorf(at+".authority", "want an https:// URL")

@@ -91,7 +91,7 @@ func TestConfigRefuses(t *testing.T) {
 		"an inline secret":         {replace("secretEnv: SHOP_SECRET", "secret: hunter2"), "secretFile"},
 		"two places of a secret":   {replace("secretEnv: SHOP_SECRET", "secretEnv: A, secretFile: b"), "either secretFile"},
 		"no place of a secret":     {replace("secretEnv: SHOP_SECRET, ", ""), "either secretFile"},
-		"http to a vault":          {replace("url: https://pay", "url: http://pay"), "k.yaml:16:10: vaults.pay.url: want the vault's https:// URL"},
+		"http to a vault":          {replace("url: https://pay", "url: http://pay"), "k.yaml:16:10: vaults.pay.url: want the vault's URL, https://"},
 		"no credential":            {replace("credential: {managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "credential: {}"), "vaults.pay.credential: want exactly one"},
 		"a credential to come":     {replace("{managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "{azureCli: {}}"), "not built yet"},
 		"a bad alias":              {replace("  shop:", "  Shop.1:"), "an alias is"},

@@ -24,18 +24,18 @@ type clientContext struct {
 	// GRPC is the broker's host:port.
 	GRPC string `json:"grpc"`
 	// HTTP is the address of its REST API. The commands do not use it.
-	HTTP string `json:"http,omitempty"`
+	HTTP string `json:"http"`
 	// CA is a PEM file with what the broker's certificate is checked against;
 	// without it, the system's roots.
-	CA string `json:"ca,omitempty"`
+	CA string `json:"ca"`
 	// Certificate and Key are the caller's, in PEM files.
-	Certificate string `json:"certificate,omitempty"`
-	Key         string `json:"key,omitempty"`
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
 	// TokenFile holds a bearer token. Where both are given, the token names the
 	// caller.
-	TokenFile string `json:"tokenFile,omitempty"`
+	TokenFile string `json:"tokenFile"`
 	// Vault is the alias that short names are in.
-	Vault string `json:"vault,omitempty"`
+	Vault string `json:"vault"`
 }
 
 // readContext reads a context file. It is strict: an unknown key is an error.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -55,7 +56,7 @@ func (c *devCmd) Run(a *app) error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	vaultLn, err := net.Listen("tcp", c.Vault)
+	vaultLn, err := listenTCP("--vault", c.Vault)
 	if err != nil {
 		return err
 	}
@@ -65,15 +66,15 @@ func (c *devCmd) Run(a *app) error {
 		_ = vaultLn.Close()
 		return err
 	}
-	defer vault.close() //nolint:errcheck // the last thing that happens
 	conf := c.config(vault)
 	ln, err := listen(conf)
 	if err != nil {
-		return err
+		return errors.Join(err, vault.close())
 	}
-	if err := c.writeContext(ln); err != nil {
+	at := addresses{grpc: reachable(ln.grpc), http: reachable(ln.http)}
+	if err := errors.Join(c.writeContext(at), vault.writeEnv()); err != nil {
 		ln.close()
-		return err
+		return errors.Join(err, vault.close())
 	}
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	defer cancel(nil)
@@ -88,7 +89,7 @@ func (c *devCmd) Run(a *app) error {
 		env:        a.env,
 		log:        log,
 		reflection: true,
-		ready:      func() { fmt.Fprint(a.out, c.tour(ln), "ready\n") },
+		ready:      func() { fmt.Fprint(a.out, c.tour(at), "ready\n") },
 	}.serve(ctx, ln)
 	return errors.Join(err, vault.close(), <-vaultDone)
 }
@@ -127,7 +128,9 @@ func (c *devCmd) prepare() error {
 	if err := os.MkdirAll(policies, 0o700); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(policies, "dev.cedar"), devPolicy)
+	return errors.Join(
+		writeFile(filepath.Join(policies, "dev.cedar"), devPolicy),
+		writeFile(filepath.Join(policies, "entities.json"), []byte("[]\n")))
 }
 
 // config is what keyward serve would be given to do the same.
@@ -158,12 +161,25 @@ func (c *devCmd) config(vault *vaultServer) *config {
 	return conf
 }
 
+// addresses are where clients on this machine reach the broker.
+type addresses struct{ grpc, http string }
+
+// reachable is the address of a listener for a client on this machine: one that
+// listens everywhere is reached by loopback.
+func reachable(ln net.Listener) string {
+	a, ok := ln.Addr().(*net.TCPAddr)
+	if !ok || !a.IP.IsUnspecified() {
+		return ln.Addr().String()
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
+}
+
 // writeContext leaves the context file by which the client commands find the
 // broker, as the admin.
-func (c *devCmd) writeContext(ln listeners) error {
+func (c *devCmd) writeContext(at addresses) error {
 	text, err := json.MarshalIndent(clientContext{
-		GRPC:        ln.grpc.Addr().String(),
-		HTTP:        ln.http.Addr().String(),
+		GRPC:        at.grpc,
+		HTTP:        at.http,
 		CA:          "ca.pem",
 		Certificate: "admin.pem",
 		Key:         "admin-key.pem",
@@ -176,7 +192,7 @@ func (c *devCmd) writeContext(ln listeners) error {
 }
 
 // tour is what to try in another terminal. Each line works as it is.
-func (c *devCmd) tour(ln listeners) string {
+func (c *devCmd) tour(at addresses) string {
 	command := "keyward"
 	if path, err := os.Executable(); err == nil && strings.Contains(path, "go-build") {
 		command = "go run ./cmd/keyward" // that is how this one was started
@@ -190,7 +206,7 @@ func (c *devCmd) tour(ln listeners) string {
 		token += " --data " + shellQuote(c.Data)
 	}
 	curl := "curl -sS --cacert " + shellQuote(filepath.Join(c.Data, "ca.pem"))
-	rest := "https://" + ln.http.Addr().String() + "/v1/vaults/dev/secrets"
+	rest := "https://" + at.http + "/v1/vaults/dev/secrets"
 	var b strings.Builder
 	section := func(title string, lines ...string) {
 		fmt.Fprintf(&b, "  # %s\n", title)
@@ -210,13 +226,14 @@ func (c *devCmd) tour(ln listeners) string {
 		curl+` -H "Authorization: Bearer $TOKEN" `+rest+"/db-password")
 	section("... and is denied everything else, whether it exists or not.",
 		curl+` -H "Authorization: Bearer $TOKEN" `+rest+"/api-key")
-	section("See why: who asked for what, and which policy decided. The policy is yours to edit: "+filepath.Join(c.Data, "policy")+".",
+	section("See why: who asked for what, and which policy decided. The policy is yours to edit ("+filepath.Join(c.Data, "policy")+"; then start again).",
 		"tail -n 2 "+shellQuote(filepath.Join(c.Data, "audit.jsonl")))
 	section("Any gRPC client will do (reflection is on); this is grpcurl.",
 		"go run github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4 -cacert "+shellQuote(filepath.Join(c.Data, "ca.pem"))+
 			` -H "Authorization: Bearer $TOKEN" -d '{"name":"vaults/dev/secrets/db-password"}' `+
-			ln.grpc.Addr().String()+" keyward.v1.SecretService/GetSecret")
-	section("Delete one. The vault keeps it, soft-deleted, for 90 days.",
-		command+" delete api-key"+flags)
+			at.grpc+" keyward.v1.SecretService/GetSecret")
+	section("Delete one, and bring it back: the vault keeps it, soft-deleted, for 90 days.",
+		command+" delete api-key"+flags,
+		command+" undelete api-key"+flags)
 	return b.String()
 }

@@ -27,12 +27,9 @@ func (e explainer) explain(err error, requestID string) error {
 		return nil
 	}
 	s := status.Convert(err)
-	var reason broker.Code
 	var next []string
 	for _, detail := range s.Details() {
 		switch d := detail.(type) {
-		case *errdetails.ErrorInfo:
-			reason = broker.Code(d.GetReason())
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
 				next = append(next, v.GetField()+": "+v.GetDescription())
@@ -41,6 +38,7 @@ func (e explainer) explain(err error, requestID string) error {
 			next = append(next, "try again in "+d.GetRetryDelay().AsDuration().String())
 		}
 	}
+	reason := reasonOf(s)
 	if reason == "" {
 		return e.explainUnanswered(s)
 	}
@@ -48,6 +46,16 @@ func (e explainer) explain(err error, requestID string) error {
 		next = append(next, step)
 	}
 	return advise(fmt.Sprintf("%s (%s)", s.Message(), reason), next...)
+}
+
+// reasonOf returns the broker's reason for s, or "" if s is not of the broker.
+func reasonOf(s *status.Status) broker.Code {
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return broker.Code(info.GetReason())
+		}
+	}
+	return ""
 }
 
 // nextStep adds to the broker's words what only this side knows: its files and
@@ -64,6 +72,14 @@ func (e explainer) nextStep(reason broker.Code, requestID string) string {
 		return "see what there is with: keyward list"
 	case broker.CodeSecretDisabled:
 		return "see which versions are enabled with: keyward versions NAME"
+	case broker.CodeETagMismatch:
+		return "see what it is now with: keyward get NAME -o json"
+	case broker.CodeSecretExists:
+		return "to replace it: keyward delete NAME, then keyward purge NAME"
+	case broker.CodeSecretSoftDeleted:
+		return "bring it back with: keyward undelete NAME, or with --recover-deleted of keyward set"
+	case broker.CodeNotSupported:
+		return "a vault that keeps deleted secrets by force cannot purge them; whoever runs the broker knows what it offers"
 	case broker.CodePolicyDenied:
 		return "the broker's audit log has this request as " + requestID
 	case broker.CodeInternal, broker.CodeAuditUnavailable, broker.CodeVaultAuthentication, broker.CodeVaultUnavailable:

@@ -41,6 +41,15 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			detail: &errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)},
 			want:   []string{"the vault is busy (VAULT_THROTTLED)\n  try again in 3s"},
 		},
+		{name: "changed", code: codes.Aborted, message: "the secret has changed", reason: broker.CodeETagMismatch, want: []string{"keyward get NAME -o json"}},
+		{name: "there already", code: codes.AlreadyExists, message: "a secret has this name", reason: broker.CodeSecretExists, want: []string{"keyward purge NAME"}},
+		{name: "deleted", code: codes.FailedPrecondition, message: "a deleted secret holds this name", reason: broker.CodeSecretSoftDeleted, want: []string{"keyward undelete NAME", "--recover-deleted"}},
+		{
+			name: "settling", code: codes.Aborted, message: "the secret is being deleted", reason: broker.CodeSecretInTransition,
+			detail: &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)},
+			want:   []string{"(SECRET_IN_TRANSITION)\n  try again in 1s"},
+		},
+		{name: "not offered", code: codes.Unimplemented, message: "this vault does not offer that", reason: broker.CodeNotSupported, want: []string{"whoever runs the broker"}},
 		{name: "no reason", code: codes.Unimplemented, message: "unknown service", want: []string{"keyward: unknown service (Unimplemented)"}},
 	}
 	for _, tt := range tests {

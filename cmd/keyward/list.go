@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path"
 
@@ -22,6 +23,21 @@ func (*listCmd) Help() string {
   keyward list --vault pay -o json` + exitCodes
 }
 
+// listSecrets returns all pages as one.
+func (c *client) listSecrets(ctx context.Context, vault string) (*keywardv1.ListSecretsResponse, error) {
+	all := &keywardv1.ListSecretsResponse{}
+	for request := (&keywardv1.ListSecretsRequest{Parent: vault, PageSize: listPage}); ; {
+		page, err := c.secrets.ListSecrets(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		all.Secrets = append(all.Secrets, page.GetSecrets()...)
+		if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
+			return all, nil
+		}
+	}
+}
+
 // Run lists a vault's secrets.
 func (c *listCmd) Run(a *app) error {
 	cl, err := c.dial(a)
@@ -33,16 +49,9 @@ func (c *listCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	all := &keywardv1.ListSecretsResponse{}
-	for request := (&keywardv1.ListSecretsRequest{Parent: vault, PageSize: listPage}); ; {
-		page, err := cl.secrets.ListSecrets(a.ctx, request)
-		if err != nil {
-			return err
-		}
-		all.Secrets = append(all.Secrets, page.GetSecrets()...)
-		if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
-			break
-		}
+	all, err := cl.listSecrets(a.ctx, vault)
+	if err != nil {
+		return err
 	}
 	if c.Output == outputJSON {
 		return printJSON(a.out, all)

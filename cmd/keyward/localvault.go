@@ -100,12 +100,14 @@ func openEmbedded(alias broker.Name, c localvault.Config) (*localVault, error) {
 // vaultServer is a local vault served over HTTPS from a data folder.
 type vaultServer struct {
 	*localVault
-	http *http.Server
-	ln   net.Listener
+	dir    string
+	header broker.Value // what managed identity is asked with
+	http   *http.Server
+	ln     net.Listener
 }
 
-// openVaultServer opens the folder's vault and leaves vault.env in it. The
-// folder has a CA and a server certificate.
+// openVaultServer opens the folder's vault. The folder has a CA and a server
+// certificate.
 func openVaultServer(dir string, ln net.Listener, log *slog.Logger) (*vaultServer, error) {
 	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem"))
 	if err != nil {
@@ -141,11 +143,10 @@ func openVaultServer(dir string, ln net.Listener, log *slog.Logger) (*vaultServe
 	if err != nil {
 		return nil, err
 	}
-	if err := writeVaultEnv(dir, vault, header); err != nil {
-		return nil, errors.Join(err, vault.store.Close())
-	}
 	return &vaultServer{
 		localVault: vault,
+		dir:        dir,
+		header:     header,
 		ln:         ln,
 		http: &http.Server{
 			Handler:           vault,
@@ -179,29 +180,29 @@ func (s *vaultServer) close() error {
 	return errors.Join(err, s.store.Close())
 }
 
-// writeVaultEnv leaves what an Azure client needs to find the vault.
-func writeVaultEnv(dir string, v *localVault, header broker.Value) error {
-	ca, err := filepath.Abs(filepath.Join(dir, "ca.pem"))
+// writeEnv leaves vault.env, with what an Azure client needs to find the vault.
+func (s *vaultServer) writeEnv() error {
+	ca, err := filepath.Abs(filepath.Join(s.dir, "ca.pem"))
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
 	for _, kv := range [][2]string{
-		{"VAULT_URL", v.authority},
+		{"VAULT_URL", s.authority},
 		{"AZURE_TENANT_ID", localTenant},
 		{"AZURE_CLIENT_ID", localClientID},
-		{"AZURE_CLIENT_SECRET", v.secret.Reveal()},
-		{"AZURE_AUTHORITY_HOST", v.authority},
+		{"AZURE_CLIENT_SECRET", s.secret.Reveal()},
+		{"AZURE_AUTHORITY_HOST", s.authority},
 		{"SSL_CERT_FILE", ca},
 		{"NODE_EXTRA_CA_CERTS", ca},
 		{"REQUESTS_CA_BUNDLE", ca},
-		{"IDENTITY_ENDPOINT", v.authority + "/msi/token"},
-		{"IDENTITY_HEADER", header.Reveal()},
+		{"IDENTITY_ENDPOINT", s.authority + "/msi/token"},
+		{"IDENTITY_HEADER", s.header.Reveal()},
 		{"AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential"},
 	} {
 		b.WriteString(kv[0] + "=" + shellQuote(kv[1]) + "\n")
 	}
-	return writeFile(filepath.Join(dir, "vault.env"), []byte(b.String()))
+	return writeFile(filepath.Join(s.dir, "vault.env"), []byte(b.String()))
 }
 
 // shellQuote quotes s for a POSIX shell where it needs it.

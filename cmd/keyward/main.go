@@ -22,7 +22,11 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(os.Interrupt) { // as it is for a script's background jobs
+		ends = append(ends, os.Interrupt)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
@@ -43,13 +47,42 @@ type cli struct {
 
 	Get      getCmd      `cmd:"" group:"Use" help:"Print a secret's value."`
 	Set      setCmd      `cmd:"" group:"Use" help:"Set a secret, from standard input or a file."`
-	Delete   deleteCmd   `cmd:"" group:"Use" help:"Delete a secret with all its versions; the vault keeps it for a while."`
+	Generate generateCmd `cmd:"" group:"Use" help:"Set a secret to a random value that nobody sees."`
+	Update   updateCmd   `cmd:"" group:"Use" help:"Change what is known of a secret, but not its value."`
 	List     listCmd     `cmd:"" group:"Use" help:"List the secrets you may list."`
 	Versions versionsCmd `cmd:"" group:"Use" help:"List a secret's versions, newest first."`
+	Delete   deleteCmd   `cmd:"" group:"Use" help:"Delete a secret with all its versions; the vault keeps it for a while."`
 
-	Token   tokenCmd   `cmd:"" group:"Develop" help:"Print a bearer token for a workload of keyward dev."`
-	Version versionCmd `cmd:"" group:"Develop" help:"Print the version."`
+	Exec   execCmd   `cmd:"" group:"Hand on" help:"Run a command with secrets in its environment."`
+	Render renderCmd `cmd:"" group:"Hand on" help:"Write a file from a template with secrets in it."`
+
+	Deleted  deletedCmd  `cmd:"" group:"Bring back" help:"Look at deleted secrets."`
+	Undelete undeleteCmd `cmd:"" group:"Bring back" help:"Bring a deleted secret back, with all its versions."`
+	Purge    purgeCmd    `cmd:"" group:"Bring back" help:"Remove a deleted secret for good."`
+	Backup   backupCmd   `cmd:"" group:"Bring back" help:"Save all versions of a secret as an opaque blob."`
+	Restore  restoreCmd  `cmd:"" group:"Bring back" help:"Bring back a secret from its backup."`
+
+	Token      tokenCmd      `cmd:"" group:"Develop" help:"Print a bearer token for a workload of keyward dev."`
+	Completion completionCmd `cmd:"" group:"Develop" help:"Print a script that completes commands, flags and names in your shell."`
+	Complete   completeCmd   `cmd:"" hidden:"" passthrough:"" help:"What the scripts of keyward completion call."`
+	Version    versionCmd    `cmd:"" group:"Develop" help:"Print the version."`
 }
+
+// codedError ends a command with an exit code of its own. Without an err there
+// is nothing to say.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e codedError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e codedError) Unwrap() error { return e.err }
 
 // run is main without the process around it. It returns the exit code.
 func run(ctx context.Context, args []string, env func(string) string, in io.Reader, out, errOut io.Writer) int {
@@ -83,11 +116,18 @@ func run(ctx context.Context, args []string, env func(string) string, in io.Read
 		}
 		return exitUsage
 	}
-	if err := kctx.Run(); err != nil {
-		fmt.Fprintln(errOut, "keyward:", err)
-		return exitError
+	err = kctx.Run()
+	if err == nil {
+		return exitOK
 	}
-	return exitOK
+	coded, ok := errors.AsType[codedError](err)
+	if !ok {
+		coded = codedError{exitError, err}
+	}
+	if coded.err != nil {
+		fmt.Fprintln(errOut, "keyward:", coded.err)
+	}
+	return coded.code
 }
 
 func commandPath(c *kong.Context) string {

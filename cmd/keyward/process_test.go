@@ -27,10 +27,10 @@ import (
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
-// TestMain makes the test binary stand in for keyward, on the PATH of the
-// processes and scripts of these tests.
+// TestMain makes the test binary stand in for keyward, and for a program that
+// tells what it is sent, on the PATH of the processes and scripts of these tests.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keyward": main})
+	testscript.Main(m, map[string]func(){"keyward": main, "signalee": signalee})
 }
 
 // process is a keyward of its own: a real one, with real signals.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -68,7 +70,7 @@ func (w wiring) check(a *app, online bool) error {
 	_, aerr := w.authenticator()
 	_, terr := w.tls()
 	_, kerr := w.pageTokenKey()
-	if err := errors.Join(perr, aerr, terr, kerr); err != nil {
+	if err := errors.Join(perr, aerr, terr, kerr, w.checkAudit(), w.checkVaults()); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.out, "configuration: ok\npolicies: %d, ok\n", engine.Len())
@@ -80,6 +82,12 @@ func (w wiring) check(a *app, online bool) error {
 		return err
 	}
 	defer tel.close(w.log)
+	for alias, v := range w.config.Vaults {
+		if v.Local != nil { // to open it would change it, and a broker may have it open
+			fmt.Fprintf(a.out, "vault %s: embedded, not opened\n", alias)
+			delete(w.config.Vaults, alias)
+		}
+	}
 	v, err := w.openVaults(tel)
 	if err != nil {
 		return err
@@ -94,6 +102,34 @@ func (w wiring) check(a *app, online bool) error {
 		fmt.Fprintf(a.out, "vault %s: ok\n", alias)
 	}
 	return errors.Join(failed...)
+}
+
+// checkAudit looks whether the audit log could be opened, without making it.
+func (w wiring) checkAudit() error {
+	folder := filepath.Dir(w.config.file(w.config.Audit.Path))
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return fmt.Errorf("audit.path: there is no folder %s; make it, for this user alone", folder)
+	}
+	return nil
+}
+
+// checkVaults reads the files and variables that the vaults' access names.
+func (w wiring) checkVaults() error {
+	var errs []error
+	for _, alias := range slices.Sorted(maps.Keys(w.config.Vaults)) {
+		v := w.config.Vaults[alias]
+		if v.Local != nil {
+			continue
+		}
+		roots, err := certPool(w.config.file(v.CAFile))
+		if err == nil {
+			_, err = w.credential(v.Credential, roots, nil)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("vaults.%s: %w", alias, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func listOne(ctx context.Context, alias string, store broker.SecretStore) error {

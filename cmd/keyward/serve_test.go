@@ -95,7 +95,7 @@ func TestServeCheck(t *testing.T) {
 	if rc, out := check("--check"); rc != exitOK || !strings.Contains(out, "policies: 2, ok") {
 		t.Errorf("--check: %d\n%s", rc, out)
 	}
-	if rc, out := check("--check", "--online"); rc != exitOK || !strings.Contains(out, "vault edge: ok") {
+	if rc, out := check("--check", "--online"); rc != exitOK || !strings.Contains(out, "vault edge: embedded") {
 		t.Errorf("--check --online: %d\n%s", rc, out)
 	}
 	bad := filepath.Join(dir, "policy", "bad.cedar")

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -84,5 +86,93 @@ func TestGetEndsALineAtATerminal(t *testing.T) {
 	n, err := user.Read(shown)
 	if err != nil || string(shown[:n]) != "s3cret\r\n" {
 		t.Errorf("the terminal shows %q, %v", shown[:n], err)
+	}
+}
+
+func TestPurgeAsksAtATerminal(t *testing.T) {
+	tests := []struct {
+		name, typed string
+		want        int
+	}{
+		{name: "yes", typed: "yes\n", want: exitOK},
+		{name: "y", typed: "Y\n", want: exitOK},
+		{name: "no", typed: "no\n", want: exitError},
+		{name: "nothing", typed: "\n", want: exitError},
+		{name: "the end", typed: "\x04", want: exitError},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &fakeBroker{}
+			dir := b.serve(t)
+			user, tty := openTerminal(t)
+			if _, err := user.WriteString(tt.typed); err != nil {
+				t.Fatal(err)
+			}
+			var out, asked bytes.Buffer
+			code := run(t.Context(), []string{"purge", "a", "--context", dir + "/context.json"}, func(string) string { return "" }, tty, &out, &asked)
+			if code != tt.want || !strings.Contains(asked.String(), "vaults/dev/deletedSecrets/a for good") {
+				t.Errorf("exit %d, asked %q", code, asked.String())
+			}
+			if purged := len(b.requests) == 1; purged != (tt.want == exitOK) {
+				t.Errorf("asked the broker %v", b.requests)
+			}
+		})
+	}
+	t.Run("interrupted", func(t *testing.T) {
+		_, tty := openTerminal(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := confirm(&app{ctx: ctx, in: tty, err: &bytes.Buffer{}}, "Sure?"); err == nil || !strings.Contains(err.Error(), "interrupted") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestBackupIsNotForATerminal(t *testing.T) {
+	_, tty := openTerminal(t)
+	err := (&backupCmd{}).Run(&app{out: tty})
+	if err == nil || !strings.Contains(err.Error(), "--out") {
+		t.Errorf("got %v", err)
+	}
+	err = (&restoreCmd{}).Run(&app{in: tty})
+	if err == nil || !strings.Contains(err.Error(), "name the file") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A terminal sends Ctrl-C to all of its foreground group. The command gets it
+// once: a second one would mean "at once".
+func TestExecAtATerminal(t *testing.T) {
+	user, tty := openTerminal(t)
+	cmd := newExec(t, "--", "signalee")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	shown := bufio.NewScanner(user)
+	next := func(want string) {
+		t.Helper()
+		if !shown.Scan() || strings.TrimPrefix(shown.Text(), "^C") != want {
+			t.Fatalf("got %q, %v; want %q", shown.Text(), shown.Err(), want)
+		}
+	}
+	next("up")
+	for range 3 {
+		if _, err := user.WriteString("\x03"); err != nil {
+			t.Fatal(err)
+		}
+		next("got interrupt")
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	next("got terminated")
+	if _, err := user.WriteString("\x04"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -66,6 +66,10 @@ func (c *tokenCmd) Run(a *app) error {
 		return err
 	}
 	now := time.Now()
+	groups := map[string]any{}
+	if len(c.Group) > 0 {
+		groups[devGroupsClaim] = c.Group
+	}
 	token, err := jwt.Signed(signer).
 		Claims(jwt.Claims{
 			Issuer:    devIssuer,
@@ -75,7 +79,7 @@ func (c *tokenCmd) Run(a *app) error {
 			NotBefore: jwt.NewNumericDate(now.Add(-time.Minute)),
 			Expiry:    jwt.NewNumericDate(now.Add(c.Life)),
 		}).
-		Claims(map[string]any{devGroupsClaim: c.Group}).
+		Claims(groups).
 		Serialize()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -43,7 +44,7 @@ func (c *vaultCmd) Run(a *app) error {
 	if err := ca.ensureServer(host); err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", c.Addr)
+	ln, err := listenTCP("--addr", c.Addr)
 	if err != nil {
 		return err
 	}
@@ -51,6 +52,9 @@ func (c *vaultCmd) Run(a *app) error {
 	if err != nil {
 		_ = ln.Close()
 		return err
+	}
+	if err := vault.writeEnv(); err != nil {
+		return errors.Join(err, vault.close())
 	}
 	done := make(chan error, 1)
 	go func() { done <- vault.serve() }()

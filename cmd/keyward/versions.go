@@ -7,7 +7,7 @@ import (
 type versionsCmd struct {
 	clientFlags
 
-	Name string `arg:"" help:"The secret: db-password in the context's vault, or in full vaults/ALIAS/secrets/NAME."`
+	Name string `arg:"" complete:"secrets" help:"The secret: db-password in the context's vault, or in full vaults/ALIAS/secrets/NAME."`
 }
 
 // Help shows examples.

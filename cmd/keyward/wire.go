@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -41,10 +42,9 @@ func listen(c *config) (listeners, error) {
 	var l listeners
 	var errs []error
 	open := func(what, address string) net.Listener {
-		ln, err := net.Listen("tcp", address)
+		ln, err := listenTCP(what, address)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", what, err))
-			return nil
+			errs = append(errs, err)
 		}
 		return ln
 	}
@@ -56,6 +56,18 @@ func listen(c *config) (listeners, error) {
 		return listeners{}, errors.Join(errs...)
 	}
 	return l, nil
+}
+
+// listenTCP listens, for a part of the process that its error names.
+func listenTCP(what, address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s: %s is in use by another process; stop that one, or choose another address", what, address)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return ln, nil
 }
 
 func (l listeners) close() {
@@ -77,24 +89,15 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	}
 	defer tel.close(w.log)
 
-	engine, err := policy.Load(w.config.file(w.config.Policy.Path))
-	if err != nil {
-		return err
-	}
 	auditLog, err := w.openAudit()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, auditLog.Close()) }()
-	if err := auditLog.Record(ctx, broker.Event{
-		Time:     time.Now(),
-		Action:   broker.ActionLoadPolicies,
-		Decision: broker.Decision{Allowed: true, PolicySet: engine.Hash()},
-		Outcome:  broker.OutcomeOK,
-	}); err != nil {
-		return fmt.Errorf("the audit log cannot be written, and nothing is served without: %w", err)
+	engine, err := w.loadPolicies(ctx, auditLog)
+	if err != nil {
+		return err
 	}
-	w.log.InfoContext(ctx, "policies loaded", "count", engine.Len(), "set", engine.Hash())
 
 	vaults, err := w.openVaults(tel)
 	if err != nil {
@@ -138,15 +141,19 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	if err != nil {
 		return err
 	}
-	return w.run(ctx, ln, server, tel)
+	checks := []service.Check{
+		{Name: "serving", Ready: func(context.Context) error { return server.Ready() }},
+		{Name: "audit", Ready: func(context.Context) error { return auditLog.Err() }},
+	}
+	return w.run(ctx, ln, server, checks, tel)
 }
 
 // run serves the API and the admin port. The admin port outlasts the drain, so
 // that a balancer can see it.
-func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, tel *telemetry) error {
+func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, checks []service.Check, tel *telemetry) error {
 	admin := &http.Server{
 		Handler: service.Admin(service.AdminConfig{
-			Checks:  []service.Check{{Name: "serving", Ready: func(context.Context) error { return server.Ready() }}},
+			Checks:  checks,
 			Metrics: tel.page,
 			Logger:  w.log,
 		}),
@@ -179,6 +186,24 @@ func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, t
 	err := <-served
 	_ = admin.Close()
 	return errors.Join(err, <-adminDone)
+}
+
+// loadPolicies loads the policies and records it, whether or not they are good.
+func (w wiring) loadPolicies(ctx context.Context, auditor broker.Auditor) (*policy.Engine, error) {
+	engine, err := policy.Load(w.config.file(w.config.Policy.Path))
+	ev := broker.Event{Time: time.Now(), Action: broker.ActionLoadPolicies, Outcome: string(broker.CodePolicyInvalid)}
+	if err == nil {
+		ev.Decision = broker.Decision{Allowed: true, PolicySet: engine.Hash()}
+		ev.Outcome = broker.OutcomeOK
+	}
+	if rerr := auditor.Record(ctx, ev); rerr != nil {
+		return nil, errors.Join(err, fmt.Errorf("the audit log cannot be written, and nothing is served without: %w", rerr))
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.log.InfoContext(ctx, "policies loaded", "count", engine.Len(), "set", engine.Hash())
+	return engine, nil
 }
 
 func (w wiring) openAudit() (*audit.Log, error) {
