@@ -101,6 +101,9 @@ func (c *SecretCache) GetSecretWithin(ctx context.Context, name Name, maxAge tim
 }
 
 func (c *SecretCache) getSecret(ctx context.Context, name Name, within time.Duration) (SecretValue, error) {
+	if err := ctx.Err(); err != nil {
+		return SecretValue{}, AsError(err)
+	}
 	gen := c.gen(name).Load()
 	if e, ok := c.entries.GetIfPresent(name); ok && e.gen == gen && time.Since(e.asked) < within {
 		e.value.Cached = true

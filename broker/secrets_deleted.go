@@ -73,7 +73,7 @@ func (b *Broker) BackupSecret(ctx context.Context, c Caller, name Name) (Value, 
 			return Value{}, err
 		}
 		blob, err := store.BackupSecret(ctx, name)
-		if err == nil && blob.Len() > MaxBackupLen {
+		if CodeOf(err) == CodeValueTooLarge || blob.Len() > MaxBackupLen {
 			return Value{}, &Error{
 				Code: CodeValueTooLarge, Field: "name",
 				Message: "the backup is larger than 1 MiB, and could not be restored through the broker; back it up at the vault",

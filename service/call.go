@@ -21,8 +21,13 @@ import (
 // What happens to a call on its way to a handler, over gRPC and REST alike. The
 // two differ only in where they find things: see interceptors.go and gateway.go.
 
-// callTimeout is the time for a call that brings no deadline of its own.
-const callTimeout = 10 * time.Second
+const (
+	// callTimeout is the time for a call that brings no deadline of its own.
+	callTimeout = 10 * time.Second
+	// maxCallTimeout is the most that a caller can have: a call does not outlast
+	// many a drain.
+	maxCallTimeout = time.Minute
+)
 
 // call is one call on its way. It is made where the call comes in and filled as
 // more becomes known, by one goroutine at a time.
@@ -89,12 +94,17 @@ func (s *Server) refuseCaller(ctx context.Context, err error) error {
 	return err
 }
 
-// withDeadline gives ctx a deadline if it has none.
+// withDeadline gives ctx a deadline if it has none, and a nearer one if it is
+// far.
 func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+	d, ok := ctx.Deadline()
+	switch {
+	case !ok:
+		return context.WithTimeout(ctx, callTimeout)
+	case time.Until(d) > maxCallTimeout:
+		return context.WithTimeout(ctx, maxCallTimeout)
 	}
-	return context.WithTimeout(ctx, callTimeout)
+	return ctx, func() {}
 }
 
 // recovered returns the error for a panic. The panic's text is left out: it

@@ -114,6 +114,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if g.state.Load() == stateDraining {
+		h.Set("Connection", "close") // the next call is better made elsewhere
+	}
 	if page, ok := openapi.Page(r.URL.EscapedPath()); ok {
 		g.describe(ctx, w, r, page)
 		return
@@ -144,7 +147,7 @@ func (g *gateway) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
 		ctx, cancel := withDeadline(r.Context())
 		defer cancel()
 		r = r.WithContext(ctx)
-		if err := g.admit(w, r); err != nil {
+		if err := g.admit(w, r, params); err != nil {
 			g.refuseCall(ctx, g.mux, nil, w, r, err)
 			return
 		}
@@ -152,7 +155,7 @@ func (g *gateway) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
 	}
 }
 
-func (g *gateway) admit(w http.ResponseWriter, r *http.Request) error {
+func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[string]string) error {
 	ctx := r.Context()
 	pattern, _ := runtime.HTTPPattern(ctx)
 	rt, ok := g.routes.of(r.Method, pattern.String())
@@ -183,8 +186,11 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	bound := boundOf(rt.rpc)
-	body := &requestBody{ReadCloser: http.MaxBytesReader(w, r.Body, int64(bound.body)), bound: bound}
+	body := &requestBody{ReadCloser: http.MaxBytesReader(w, r.Body, int64(bound.body)), bound: bound, path: params}
 	r.Body = body
+	if rt.bare {
+		return body.wantNone()
+	}
 	if rt.patch == nil {
 		return nil
 	}

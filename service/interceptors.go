@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"time"
 
@@ -131,3 +132,14 @@ func grpcCaller(ctx context.Context) broker.Caller {
 	}
 	return c
 }
+
+// noGzip refuses what a client compressed: to inflate it would cost before the
+// caller is known. Without it, grpc-go takes whatever any package of the process
+// has registered, as exporters of telemetry do with gzip.
+type noGzip struct{}
+
+func (noGzip) Do(io.Reader) ([]byte, error) {
+	return nil, errors.New("compressed messages are not taken")
+}
+
+func (noGzip) Type() string { return "gzip" }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -92,7 +93,20 @@ type requestBody struct {
 	io.ReadCloser
 
 	bound bound
-	err   error
+	// path are the fields that the path gives. The gateway lets them win over
+	// the body's; here a body that names another thing is refused.
+	path map[string]string
+	err  error
+}
+
+// wantNone refuses a body where none is taken: what it asks for, such as a
+// precondition, would not be heeded.
+func (b *requestBody) wantNone() error {
+	raw, err := io.ReadAll(b.ReadCloser)
+	if err != nil || len(bytes.TrimSpace(raw)) > 0 {
+		return &broker.Error{Code: broker.CodeBadField, Message: "this route takes no body; its fields are in the path and the query", Err: err}
+	}
+	return nil
 }
 
 // check reads the body to its end, refuses it if it is no message of the type,
@@ -100,7 +114,7 @@ type requestBody struct {
 // a copy, whose error would be lost.
 func (b *requestBody) check(d protoreflect.MessageDescriptor) error {
 	var read bytes.Buffer
-	whole := requestBody{ReadCloser: io.NopCloser(io.TeeReader(b.ReadCloser, &read)), bound: b.bound}
+	whole := requestBody{ReadCloser: io.NopCloser(io.TeeReader(b.ReadCloser, &read)), bound: b.bound, path: b.path}
 	if err := whole.decode(dynamicpb.NewMessage(d)); err != nil {
 		return err
 	}
@@ -123,6 +137,26 @@ func (b *requestBody) decode(m proto.Message) error {
 		return &broker.Error{
 			Code:    broker.CodeBadField,
 			Message: "the body is no JSON of this request: malformed, a wrong type or an unknown field" + where(err),
+		}
+	}
+	return b.agree(m.ProtoReflect())
+}
+
+// agree refuses a message that names another thing than the path does.
+func (b *requestBody) agree(m protoreflect.Message) error {
+	for field, want := range b.path {
+		_, name, nested := strings.Cut(field, ".") // secret.name, where the body is the secret
+		if !nested {
+			name = field
+		}
+		f := m.Descriptor().Fields().ByName(protoreflect.Name(name))
+		if f == nil || f.Kind() != protoreflect.StringKind || !m.Has(f) {
+			continue
+		}
+		got := m.Get(f).String()
+		base, _, _ := strings.Cut(want, "/versions/")
+		if !strings.EqualFold(got, want) && (!nested || !strings.EqualFold(got, base)) {
+			return &broker.Error{Code: broker.CodeBadName, Field: field, Message: "the body has another " + field + " than the path"}
 		}
 	}
 	return nil

@@ -25,6 +25,8 @@ type route struct {
 	query map[string]bool
 	// known lists them as a client is told of them.
 	known string
+	// bare: the route takes no body.
+	bare bool
 	// patch is the type of the body where that is one field of the request.
 	patch protoreflect.MessageDescriptor
 }
@@ -55,7 +57,7 @@ func newRoutes(services ...protoreflect.ServiceDescriptor) (routes, error) {
 }
 
 func newRoute(md protoreflect.MethodDescriptor, rule *annotations.HttpRule) (route, error) {
-	r := route{rpc: fmt.Sprintf("/%s/%s", md.Parent().FullName(), md.Name()), query: make(map[string]bool)}
+	r := route{rpc: fmt.Sprintf("/%s/%s", md.Parent().FullName(), md.Name()), query: make(map[string]bool), bare: rule.GetBody() == ""}
 	switch p := rule.GetPattern().(type) {
 	case *annotations.HttpRule_Get:
 		r.httpMethod, r.template = http.MethodGet, p.Get

@@ -52,11 +52,11 @@ func TestUpdateSecret(t *testing.T) {
 		"no mask, a false one":       {nil, nil, "?", `{"enabled":false}`, "text/plain map[team:pay] false 2030 2040"},
 		"no mask, an empty one":      {nil, nil, "?", `{"tags":{}}`, "text/plain map[] true 2030 2040"},
 		"no mask, not gRPC's zeroes": {&keywardv1.Secret{ContentType: "x", Enabled: false}, nil, "", "", "x map[team:pay] true 2030 2040"},
-		"no mask, and more":          {&keywardv1.Secret{ContentType: "x", Version: "1", RecoveryLevel: "y", Managed: true}, nil, "?", `{"name":"vaults/dev/secrets/other","version":"1","recoveryLevel":"y","managed":true,"createTime":"2020-01-01T00:00:00Z","contentType":"x"}`, "x map[team:pay] true 2030 2040"},
+		"no mask, and more":          {&keywardv1.Secret{ContentType: "x", Version: "1", RecoveryLevel: "y", Managed: true}, nil, "?", `{"name":"vaults/dev/secrets/DB","version":"1","recoveryLevel":"y","managed":true,"createTime":"2020-01-01T00:00:00Z","contentType":"x"}`, "x map[team:pay] true 2030 2040"},
 
 		"nothing":                  {&keywardv1.Secret{}, nil, "?", `{}`, "update_mask"},
 		"no body at all":           {nil, nil, "?", ``, "update_mask"},
-		"nothing that can change":  {&keywardv1.Secret{Version: "1"}, nil, "?", `{"version":"1","name":"x"}`, "update_mask"},
+		"nothing that can change":  {&keywardv1.Secret{Version: "1"}, nil, "?", `{"version":"1","name":"vaults/dev/secrets/db"}`, "update_mask"},
 		"an unknown path":          {&keywardv1.Secret{ContentType: "x"}, []string{"owner"}, "?updateMask=owner", `{"contentType":"x"}`, "update_mask"},
 		"an immutable path":        {&keywardv1.Secret{ContentType: "x"}, []string{"content_type", "name"}, "?updateMask=contentType,name", `{"contentType":"x"}`, "update_mask"},
 		"the etag":                 {&keywardv1.Secret{ContentType: "x"}, []string{"etag"}, "?updateMask=etag", `{"contentType":"x"}`, "update_mask"},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -22,8 +23,8 @@ const (
 )
 
 // Serve serves gRPC and REST until ctx ends, and then drains: it is not ready
-// any more, takes no new connection, and lets the calls in flight end, for as
-// long as Config.DrainTimeout. It closes both listeners, and returns nil after
+// any more and serves on for Config.DrainNotice; then it takes no new connection
+// and lets the calls in flight end, for as long as Config.DrainTimeout. It closes both listeners, and returns nil after
 // a drain or the error that ended it before. A Server serves once.
 func (s *Server) Serve(ctx context.Context, grpcListener, httpListener net.Listener) error {
 	if !s.state.CompareAndSwap(stateNew, stateServing) {
@@ -61,8 +62,10 @@ func (s *Server) Serve(ctx context.Context, grpcListener, httpListener net.Liste
 }
 
 func (s *Server) drain(ctx context.Context) {
+	s.log.InfoContext(ctx, "draining", "notice", s.drainNotice, "timeout", s.drainTimeout)
 	s.state.Store(stateDraining)
 	s.health.Shutdown()
+	time.Sleep(s.drainNotice)
 	s.startDrain()
 	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout)
 	defer cancel()
@@ -75,8 +78,12 @@ func (s *Server) drain(ctx context.Context) {
 		case <-done:
 		case <-ctx.Done():
 			s.log.WarnContext(ctx, "gRPC calls were cut off at the end of the drain timeout")
-			s.grpc.Stop()
-			<-done
+			go s.grpc.Stop()
+			select {
+			case <-done:
+			case <-time.After(cutOff):
+				s.log.ErrorContext(ctx, "gRPC calls do not end, though they were cut off; they are left behind")
+			}
 		}
 	})
 	wg.Go(func() {
@@ -86,6 +93,7 @@ func (s *Server) drain(ctx context.Context) {
 		}
 	})
 	wg.Wait()
+	s.log.InfoContext(ctx, "drained")
 }
 
 // Ready returns nil while the server takes new calls.

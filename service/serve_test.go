@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
@@ -111,6 +113,57 @@ func TestDrain(t *testing.T) {
 		}
 	})
 	goleak.VerifyNone(t, ignore)
+}
+
+// TestDrainNotice: for as long as the notice, the server says that it is not
+// ready, and serves on; its replies send clients elsewhere.
+func TestDrainNotice(t *testing.T) {
+	w := newWorld(t, func(c *service.Config, _ *broker.Config) { c.DrainNotice = 2 * time.Second })
+	w.put("vaults/dev/secrets/db", "x")
+	health := grpc_health_v1.NewHealthClient(w.dial(identity{}))
+	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: w.tls(w.billing())}} // HTTP/1.1
+	defer hc.CloseIdleConnections()
+	get := func() (*http.Response, error) {
+		resp, err := hc.Get("https://" + w.httpAddr + "/v1/vaults/dev/secrets/db")
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		return resp, err
+	}
+	if resp, err := get(); err != nil || resp.Close {
+		t.Fatalf("before: %v, %v", resp, err)
+	}
+	w.stop()
+	for w.server.Ready() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if r, err := health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health in the notice: %v, %v", r, err)
+	}
+	if _, err := w.client(w.cert("/billing")).GetSecret(t.Context(), &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"}); err != nil {
+		t.Errorf("a new gRPC call in the notice: %v", err)
+	}
+	if resp, err := get(); err != nil || resp.StatusCode != http.StatusOK || !resp.Close {
+		t.Errorf("a REST call in the notice: %+v, %v", resp, err)
+	}
+	if err := receive(t, w.served, "the end of Serve"); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	close(w.served)
+}
+
+// TestCompressedMessagesAreNotTaken, although a package of this process has
+// registered gzip.
+func TestCompressedMessagesAreNotTaken(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.client(w.billing()).GetSecret(t.Context(), &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"}, grpc.UseCompressor(gzip.Name))
+	if err == nil || !strings.Contains(err.Error(), "compressed messages are not taken") {
+		t.Errorf("got %v", err)
+	}
+	if n := w.store.Calls(brokertest.GetSecret); n != 0 {
+		t.Errorf("%d vault calls", n)
+	}
 }
 
 func TestDrainTimeoutCutsOff(t *testing.T) {
@@ -256,11 +309,13 @@ func TestCallsGetADeadline(t *testing.T) {
 	c := w.client(w.billing())
 	_, _ = c.GetSecret(t.Context(), &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"})
 	check("gRPC", 10*time.Second)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	_, _ = c.GetSecret(ctx, &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"})
-	if d := receive(t, left, "the call"); d < 50*time.Minute {
-		t.Errorf("a deadline of its own: %v left", d)
+	for own, want := range map[time.Duration]time.Duration{45 * time.Second: 45 * time.Second, time.Hour: time.Minute} {
+		ctx, cancel := context.WithTimeout(t.Context(), own)
+		_, _ = c.GetSecret(ctx, &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/db"})
+		if d := receive(t, left, "the call"); d < 15*time.Second || d > want {
+			t.Errorf("a deadline of %v: %v left, want up to %v", own, d, want)
+		}
+		cancel()
 	}
 	w.rest(w.billing(), "GET /v1/vaults/dev/secrets/db", "")
 	check("REST", 10*time.Second)

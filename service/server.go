@@ -42,7 +42,9 @@ const scope = "github.com/keyward/keyward/service"
 
 const (
 	defaultDrainTimeout = 20 * time.Second
-	maxHeader           = 32 << 10 // bytes
+	// cutOff is how long handlers may take to notice that they were cut off.
+	cutOff    = 5 * time.Second
+	maxHeader = 32 << 10 // bytes
 )
 
 // Config is what a Server is made of.
@@ -61,6 +63,9 @@ type Config struct {
 	// Reflection serves gRPC reflection, to callers without credentials too: it
 	// shows what the public proto files say, and no more.
 	Reflection bool
+	// DrainNotice is how long the Server goes on as before, but not ready, after
+	// Serve's context ends: the time in which balancers see that.
+	DrainNotice time.Duration
 	// DrainTimeout is how long calls in flight may go on after Serve's context
 	// ends. 0 means 20 s.
 	DrainTimeout time.Duration
@@ -86,6 +91,7 @@ type Server struct {
 	grpc         *grpc.Server
 	http         *http.Server
 	health       *health.Server
+	drainNotice  time.Duration
 	drainTimeout time.Duration
 	// methods are the registered ones: no other makes a span.
 	methods map[string]bool
@@ -123,6 +129,10 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
+	shakes, err := newHandshakes(c.MeterProvider, c.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("service: %w", err)
+	}
 	pages, err := newPageTokens(c.PageTokenKey)
 	if err != nil {
 		return nil, err
@@ -135,12 +145,13 @@ func New(c Config) (*Server, error) {
 		propagator:    c.Propagator,
 		metrics:       metrics,
 		health:        health.NewServer(),
+		drainNotice:   c.DrainNotice,
 		drainTimeout:  cmp.Or(c.DrainTimeout, defaultDrainTimeout),
 		methods:       make(map[string]bool),
 	}
 	s.draining, s.startDrain = context.WithCancel(context.Background())
 	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse}
-	s.grpc = s.newGRPC(c)
+	s.grpc = s.newGRPC(c, shakes)
 	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
@@ -157,15 +168,15 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
-	s.http = s.newHTTP(c, g)
+	s.http = s.newHTTP(c, shakes, g)
 	return s, nil
 }
 
 // newGRPC returns the gRPC server. Its interceptors are listed here and nowhere
 // else; the gateway takes the same steps in ServeHTTP and enter.
-func (s *Server) newGRPC(c Config) *grpc.Server {
+func (s *Server) newGRPC(c Config, shakes handshakes) *grpc.Server {
 	return grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(strict(c.TLS, "h2"))),
+		grpc.Creds(shakes.grpc(credentials.NewTLS(strict(c.TLS, "h2")))),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(
 			otelgrpc.WithTracerProvider(c.TracerProvider),
 			otelgrpc.WithPropagators(c.Propagator),
@@ -188,6 +199,7 @@ func (s *Server) newGRPC(c Config) *grpc.Server {
 			recoverStream,
 			s.authenticateStream,
 		),
+		grpc.RPCDecompressor(noGzip{}), //nolint:staticcheck // the one way to have none: exporters register gzip for all
 		grpc.MaxConcurrentStreams(100),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeader),
@@ -204,7 +216,7 @@ func (s *Server) newGRPC(c Config) *grpc.Server {
 	)
 }
 
-func (s *Server) newHTTP(c Config, h http.Handler) *http.Server {
+func (s *Server) newHTTP(c Config, shakes handshakes, h http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -218,6 +230,6 @@ func (s *Server) newHTTP(c Config, h http.Handler) *http.Server {
 		WriteTimeout:      15 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          shakes.http(),
 	}
 }

@@ -193,7 +193,10 @@ func TestErrorsOverBothTransports(t *testing.T) {
 		"a parameter twice":    {billing, nil, "GET /v1/vaults/dev/secrets?pageSize=1&pageSize=2", "", badField},
 		"a parameter's type":   {billing, nil, "GET /v1/vaults/dev/secrets?pageSize=many", "", badField},
 		"a malformed query":    {billing, nil, "GET /v1/vaults/dev/secrets?pageSize=%zz", "", badField},
-		"name in the body":     {billing, nil, "PUT " + path, `{"name":"vaults/dev/secrets/forbidden","value":"y"}`, verdict{}},
+		"name in the body":     {billing, nil, "PUT " + path, `{"name":"vaults/dev/secrets/forbidden","value":"y"}`, badName},
+		"its name in the body": {billing, nil, "PUT " + path, `{"name":"` + path[len("/v1/"):] + `","value":"y"}`, verdict{}},
+		"a body to a DELETE":   {billing, nil, "DELETE " + path, `{"etag":"\"x\""}`, badField},
+		"a body to a GET":      {billing, nil, "GET " + path, "x", badField},
 
 		"an unknown path":        {billing, nil, "GET /v2/anything", "", verdict{"NotFound", "UNKNOWN_ROUTE"}},
 		"without credentials":    {identity{}, nil, "GET /v1/anything", "", verdict{"NotFound", "UNKNOWN_ROUTE"}},

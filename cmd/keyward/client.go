@@ -17,6 +17,10 @@ import (
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
+// maxReply bounds a reply, in bytes: a batch of a hundred of the largest secrets
+// is more than gRPC's own 4 MiB.
+const maxReply = 16 << 20
+
 // outputJSON is the form of output for programs.
 const outputJSON = "json"
 
@@ -75,6 +79,7 @@ func (f callFlags) dial(a *app) (*client, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(tlsConf)),
 		grpc.WithUserAgent("keyward/" + version),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
 		grpc.WithUnaryInterceptor(explained(explainer{context: file, address: conf.GRPC, timeout: f.Timeout})),
 	}
 	if token.Len() > 0 {

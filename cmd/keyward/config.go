@@ -59,6 +59,14 @@ type config struct {
 		KeyFile string `yaml:"keyFile"` // at least 32 bytes
 	} `yaml:"pageTokens"`
 
+	// Drain is what happens on SIGTERM: for notice the broker serves on but is
+	// not ready, so that balancers send nobody new; then calls in flight have
+	// timeout to end.
+	Drain struct {
+		Notice  *duration `yaml:"notice"`  // default 3s
+		Timeout *duration `yaml:"timeout"` // default 20s
+	} `yaml:"drain"`
+
 	// Vaults, by alias: the {vault} of resource names, 1 to 63 of [a-z0-9-].
 	Vaults map[string]vaultConfig `yaml:"vaults"`
 
@@ -275,6 +283,12 @@ func (c *config) setDefaults() {
 	c.GRPC.Address = cmp.Or(c.GRPC.Address, "0.0.0.0:7443")
 	c.HTTP.Address = cmp.Or(c.HTTP.Address, "0.0.0.0:7444")
 	c.Admin.Address = cmp.Or(c.Admin.Address, "127.0.0.1:7446")
+	if c.Drain.Notice == nil {
+		c.Drain.Notice = &duration{3 * time.Second}
+	}
+	if c.Drain.Timeout == nil {
+		c.Drain.Timeout = &duration{20 * time.Second}
+	}
 	if c.Cache.TTL == nil {
 		c.Cache.TTL = &duration{time.Minute}
 	}

@@ -24,6 +24,7 @@ policy: {path: policy/}
 audit:  {path: audit.jsonl, sync: always}
 cache:  {ttl: "90s", staleIfError: 1h}
 pageTokens: {keyFile: page.key}
+drain: {notice: 5s, timeout: 30s}
 vaults:
   pay:
     url: https://pay.vault.azure.net
@@ -84,14 +85,14 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	tests := map[string]struct{ text, want string }{
 		"an unknown key":           {replace("audit:  {path", "audti:  {path"), `k.yaml:11:1: unknown key "audti"`},
-		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:25:1: `},
+		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:26:1: `},
 		"a wrong type":             {replace(`cache:  {ttl: "90s"`, "cache:  {ttl: soon"), "k.yaml:12:15: "},
 		"a list for a map":         {replace("policy: {path: policy/}", "policy: [policy/]"), "k.yaml:10:9: "},
 		"broken YAML":              {replace("policy: {path: policy/}", "policy: {path: policy/"), "k.yaml:"},
 		"an inline secret":         {replace("secretEnv: SHOP_SECRET", "secret: hunter2"), "secretFile"},
 		"two places of a secret":   {replace("secretEnv: SHOP_SECRET", "secretEnv: A, secretFile: b"), "either secretFile"},
 		"no place of a secret":     {replace("secretEnv: SHOP_SECRET, ", ""), "either secretFile"},
-		"http to a vault":          {replace("url: https://pay", "url: http://pay"), "k.yaml:16:10: vaults.pay.url: want the vault's URL, https://"},
+		"http to a vault":          {replace("url: https://pay", "url: http://pay"), "k.yaml:17:10: vaults.pay.url: want the vault's URL, https://"},
 		"no credential":            {replace("credential: {managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "credential: {}"), "vaults.pay.credential: want exactly one"},
 		"a credential to come":     {replace("{managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "{azureCli: {}}"), "not built yet"},
 		"a bad alias":              {replace("  shop:", "  Shop.1:"), "an alias is"},

@@ -157,6 +157,7 @@ func (c *devCmd) config(vault *vaultServer) *config {
 		}},
 	}
 	conf.Policy.Path = in("policy")
+	conf.Drain.Notice = &duration{} // nobody balances here
 	conf.setDefaults()
 	return conf
 }
@@ -235,5 +236,6 @@ func (c *devCmd) tour(at addresses) string {
 	section("Delete one, and bring it back: the vault keeps it, soft-deleted, for 90 days.",
 		command+" delete api-key"+flags,
 		command+" undelete api-key"+flags)
+	b.WriteString("The REST API in a browser, whose warning of the local CA is right: https://" + at.http + "/docs\n\n")
 	return b.String()
 }

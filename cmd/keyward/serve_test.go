@@ -35,6 +35,7 @@ identity:
   mtls: {trustDomain: dev.keyward}
 policy: {path: policy}
 audit: {path: audit.jsonl}
+drain: {notice: 0s, timeout: 5s}
 vaults:
   edge:
     local: {path: edge.db, keyFile: edge.key}

@@ -134,6 +134,8 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 		TLS:            tlsConfig,
 		PageTokenKey:   pageKey,
 		Reflection:     w.reflection,
+		DrainNotice:    w.config.Drain.Notice.Duration,
+		DrainTimeout:   w.config.Drain.Timeout.Duration,
 		Logger:         w.log,
 		TracerProvider: tel.traces,
 		MeterProvider:  tel.metrics,
