@@ -199,7 +199,7 @@ func wantBase(n Name) error {
 func pageSize(n int) (int, error) {
 	switch {
 	case n < 0:
-		return 0, &Error{Code: CodeBadField, Field: "page_size", Message: "page_size is 1 to 1000; 0 means 100"}
+		return 0, &Error{Code: CodeBadField, Field: "page_size", Message: "page_size is not negative; 0 means 100, and more than 1000 is taken as 1000"}
 	case n == 0:
 		return defaultPageSize, nil
 	}

@@ -236,6 +236,6 @@ func (c *devCmd) tour(at addresses) string {
 	section("Delete one, and bring it back: the vault keeps it, soft-deleted, for 90 days.",
 		command+" delete api-key"+flags,
 		command+" undelete api-key"+flags)
-	b.WriteString("The REST API in a browser, whose warning of the local CA is right: https://" + at.http + "/docs\n\n")
+	b.WriteString("The REST API, to look at in a browser (which will not know the local CA): https://" + at.http + "/docs\n\n")
 	return b.String()
 }

@@ -1040,7 +1040,7 @@ type ListDeletedSecretsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vaults/{vault}
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// At most this many secrets: 1 to 1000, by default 100.
+	// At most this many secrets, by default 100; more than 1000 is taken as 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From a previous reply to the same caller, with the same parent.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1391,7 +1391,7 @@ type ListSecretsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vaults/{vault}
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// At most this many secrets: 1 to 1000, by default 100.
+	// At most this many secrets, by default 100; more than 1000 is taken as 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From a previous reply to the same caller, with the same parent.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1508,7 +1508,7 @@ type ListSecretVersionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// vaults/{vault}/secrets/{secret}
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// At most this many versions: 1 to 1000, by default 100.
+	// At most this many versions, by default 100; more than 1000 is taken as 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From a previous reply to the same caller, with the same parent.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
