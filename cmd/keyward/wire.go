@@ -7,18 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/audit"
-	"github.com/keyward/keyward/broker/keyvault"
-	"github.com/keyward/keyward/broker/localvault"
 	"github.com/keyward/keyward/broker/policy"
 	"github.com/keyward/keyward/service"
 	"github.com/keyward/keyward/service/authn"
@@ -212,110 +208,6 @@ func (w wiring) openAudit() (*audit.Log, error) {
 	return audit.Open(audit.Config{
 		Path: w.config.file(w.config.Audit.Path), Sync: w.config.Audit.Sync.Sync, Logger: w.log,
 	})
-}
-
-// vaults are the Key Vault clients of a process, by alias, and what they stand
-// on.
-type vaults struct {
-	clients map[string]*keyvault.Client
-	closers []func() error // in the order of opening
-}
-
-func (v *vaults) close() error {
-	var errs []error
-	for _, c := range slices.Backward(v.closers) {
-		errs = append(errs, c())
-	}
-	return errors.Join(errs...)
-}
-
-// cached puts a cache of values over each vault.
-func (v *vaults) cached(ttl time.Duration) map[string]broker.Vault {
-	out := make(map[string]broker.Vault, len(v.clients))
-	for alias, c := range v.clients {
-		out[alias] = broker.Vault{Secrets: broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl})}
-	}
-	return out
-}
-
-func (w wiring) openVaults(tel *telemetry) (*vaults, error) {
-	v := &vaults{clients: map[string]*keyvault.Client{}}
-	for _, alias := range slices.Sorted(maps.Keys(w.config.Vaults)) {
-		if err := w.openVault(v, alias, w.config.Vaults[alias], tel); err != nil {
-			return nil, errors.Join(fmt.Errorf("vaults.%s: %w", alias, err), v.close())
-		}
-	}
-	return v, nil
-}
-
-// openVault adds one vault: client over token cache over credential. An
-// embedded one differs by its transport alone.
-func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry) error {
-	name, err := broker.VaultName(alias)
-	if err != nil {
-		return err
-	}
-	var transport http.RoundTripper
-	if c.Local != nil {
-		local, err := openEmbedded(name, localvault.Config{
-			Path: w.config.file(c.Local.Path), KeyFile: w.config.file(c.Local.KeyFile), Logger: w.log,
-		})
-		if err != nil {
-			return err
-		}
-		v.closers = append(v.closers, local.store.Close)
-		transport = inProcess{local}
-		c.URL = local.authority
-		c.Credential.ClientSecret = &clientSecretConfig{
-			TenantID: localTenant, ClientID: localClientID, Authority: local.authority, secretText: local.secret,
-		}
-	}
-	roots, err := certPool(w.config.file(c.CAFile))
-	if err != nil {
-		return fmt.Errorf("caFile: %w", err)
-	}
-	source, err := w.credential(c.Credential, roots, transport)
-	if err != nil {
-		return fmt.Errorf("credential: %w", err)
-	}
-	tokens := keyvault.NewTokenCache(source, keyvault.TokenCacheConfig{
-		Logger: w.log, TracerProvider: tel.traces, MeterProvider: tel.metrics,
-	})
-	v.closers = append(v.closers, func() error { tokens.Close(); return nil })
-	client, err := keyvault.New(keyvault.Config{
-		Vault:          name,
-		URL:            c.URL,
-		Tokens:         tokens,
-		APIVersion:     c.APIVersion,
-		RootCAs:        roots,
-		Transport:      transport,
-		Logger:         w.log,
-		TracerProvider: tel.traces,
-		MeterProvider:  tel.metrics,
-	})
-	if err != nil {
-		return err
-	}
-	v.closers = append(v.closers, func() error { client.Close(); return nil })
-	v.clients[alias] = client
-	return nil
-}
-
-func (w wiring) credential(c credentialConfig, roots *x509.CertPool, transport http.RoundTripper) (keyvault.TokenSource, error) {
-	if s := c.ClientSecret; s != nil {
-		secret, err := s.secret(w.config, w.env)
-		if err != nil {
-			return nil, err
-		}
-		cfg := keyvault.ClientSecretConfig{
-			TenantID: s.TenantID, ClientID: s.ClientID, Secret: secret, Authority: s.Authority, Transport: transport,
-		}
-		if s.Authority != "" { // a private authority has the vault's private CA
-			cfg.RootCAs = roots
-		}
-		return keyvault.ClientSecret(cfg)
-	}
-	return keyvault.ManagedIdentity(keyvault.ManagedIdentityConfig{ClientID: c.ManagedIdentity.ClientID})
 }
 
 // authenticator joins the ways to say who is calling: a bearer token before a
