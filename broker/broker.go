@@ -139,10 +139,10 @@ func read[T any](
 }
 
 // change guards an act that changes: decide, record the intent, act, record
-// the outcome.
+// the outcome. act may add to the event of the outcome.
 func change[T any](
 	ctx context.Context, b *Broker, c Caller, a Action, n Name,
-	act func(context.Context) (T, error),
+	act func(context.Context, *Event) (T, error),
 ) (T, error) {
 	var none T
 	ev, err := b.enter(ctx, c, a, n)
@@ -153,7 +153,7 @@ func change[T any](
 	if err := b.record(ctx, ev); err != nil {
 		return none, err
 	}
-	v, err := act(ctx)
+	v, err := act(ctx, &ev)
 	err = unsure(err)
 	ev.Phase, ev.Outcome = PhaseOutcome, outcome(err)
 	if rerr := b.record(ctx, ev); rerr != nil {

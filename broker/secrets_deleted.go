@@ -13,7 +13,8 @@ func (b *Broker) GetDeletedSecret(ctx context.Context, c Caller, name Name) (Del
 		if err != nil {
 			return DeletedSecret{}, err
 		}
-		return store.GetDeletedSecret(ctx, name)
+		d, err := store.GetDeletedSecret(ctx, name)
+		return d, notDeleted(err)
 	})
 }
 
@@ -36,13 +37,14 @@ func (b *Broker) UndeleteSecret(ctx context.Context, c Caller, name Name) (Secre
 	if err := wantBase(name); err != nil {
 		return Secret{}, err
 	}
-	return change(ctx, b, c, ActionUndeleteSecret, name, func(ctx context.Context) (Secret, error) {
+	return change(ctx, b, c, ActionUndeleteSecret, name, func(ctx context.Context, _ *Event) (Secret, error) {
 		store, unlock, err := b.writer(ctx, name)
 		if err != nil {
 			return Secret{}, err
 		}
 		defer unlock()
-		return store.RecoverSecret(ctx, name)
+		s, err := store.RecoverSecret(ctx, name)
+		return s, notDeleted(err)
 	})
 }
 
@@ -51,15 +53,25 @@ func (b *Broker) PurgeSecret(ctx context.Context, c Caller, name Name) error {
 	if err := wantBase(name); err != nil {
 		return err
 	}
-	_, err := change(ctx, b, c, ActionPurgeSecret, name, func(ctx context.Context) (struct{}, error) {
+	_, err := change(ctx, b, c, ActionPurgeSecret, name, func(ctx context.Context, _ *Event) (struct{}, error) {
 		store, unlock, err := b.writer(ctx, name)
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer unlock()
-		return struct{}{}, store.PurgeSecret(ctx, name)
+		return struct{}{}, notDeleted(store.PurgeSecret(ctx, name))
 	})
 	return err
+}
+
+// notDeleted says of a secret that was not found that it is not a deleted one.
+func notDeleted(err error) error {
+	if CodeOf(err) != CodeSecretNotFound {
+		return err
+	}
+	e := *AsError(err)
+	e.Message = "no deleted secret has this name; list the vault's deleted secrets"
+	return &e
 }
 
 // BackupSecret returns all versions of a secret as one opaque blob.
@@ -92,11 +104,15 @@ func (b *Broker) RestoreSecret(ctx context.Context, c Caller, vault Name, blob V
 	case blob.Len() > MaxBackupLen:
 		return Secret{}, &Error{Code: CodeValueTooLarge, Field: "blob", Message: "a blob is at most 1 MiB"}
 	}
-	return change(ctx, b, c, ActionRestoreSecret, vault, func(ctx context.Context) (Secret, error) {
+	return change(ctx, b, c, ActionRestoreSecret, vault, func(ctx context.Context, ev *Event) (Secret, error) {
 		store, err := b.secrets(vault)
 		if err != nil {
 			return Secret{}, err
 		}
-		return store.RestoreSecret(ctx, vault, blob)
+		s, err := store.RestoreSecret(ctx, vault, blob)
+		if err == nil { // only now is it known what was brought back
+			ev.Items = []Item{{Resource: s.Name.Base(), Decision: ev.Decision, Outcome: OutcomeOK}}
+		}
+		return s, err
 	})
 }

@@ -50,22 +50,21 @@ func (b *Broker) set(ctx context.Context, c Caller, a Action, name Name, s NewSe
 			return Secret{}, err
 		}
 	}
-	return change(ctx, b, c, a, name, func(ctx context.Context) (Secret, error) {
+	return change(ctx, b, c, a, name, func(ctx context.Context, _ *Event) (Secret, error) {
 		store, unlock, err := b.writer(ctx, name)
 		if err != nil {
 			return Secret{}, err
 		}
 		defer unlock()
-		err = ifMatch(ctx, store, name, o.ETag)
-		if CodeOf(err) == CodeSecretNotFound {
+		made, err := setIfMatch(ctx, store, name, s, o.ETag)
+		// With an etag, it is the look at the latest version that finds none.
+		gone := o.ETag != "" && CodeOf(err) == CodeSecretNotFound
+		if o.RecoverDeleted && (gone || CodeOf(err) == CodeSecretSoftDeleted) {
+			made, err = b.setRecovered(ctx, c, store, name, s, o.ETag)
+			gone = gone && CodeOf(err) == CodeSecretNotFound
+		}
+		if gone {
 			err = &Error{Code: CodeETagMismatch}
-		}
-		if err != nil {
-			return Secret{}, err
-		}
-		made, err := store.SetSecret(ctx, name, s)
-		if o.RecoverDeleted && CodeOf(err) == CodeSecretSoftDeleted {
-			return b.setRecovered(ctx, c, store, name, s)
 		}
 		return made, err
 	})
@@ -73,16 +72,16 @@ func (b *Broker) set(ctx context.Context, c Caller, a Action, name Name, s NewSe
 
 // setRecovered recovers a soft-deleted secret, which is a recorded change of
 // its own, and sets it as soon as the vault has settled.
-func (b *Broker) setRecovered(ctx context.Context, c Caller, store SecretStore, name Name, s NewSecret) (Secret, error) {
-	_, err := change(ctx, b, c, ActionUndeleteSecret, name, func(ctx context.Context) (Secret, error) {
+func (b *Broker) setRecovered(ctx context.Context, c Caller, store SecretStore, name Name, s NewSecret, etag string) (Secret, error) {
+	_, err := change(ctx, b, c, ActionUndeleteSecret, name, func(ctx context.Context, _ *Event) (Secret, error) {
 		return store.RecoverSecret(ctx, name)
 	})
 	if err != nil {
 		return Secret{}, err
 	}
-	unsettled := []Code{CodeSecretSoftDeleted, CodeSecretInTransition}
+	unsettled := []Code{CodeSecretSoftDeleted, CodeSecretInTransition, CodeSecretNotFound}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		made, err := store.SetSecret(ctx, name, s)
+		made, err := setIfMatch(ctx, store, name, s, etag)
 		if !slices.Contains(unsettled, CodeOf(err)) {
 			return made, err
 		}
@@ -99,13 +98,20 @@ func (b *Broker) setRecovered(ctx context.Context, c Caller, store SecretStore, 
 	}
 }
 
+func setIfMatch(ctx context.Context, store SecretStore, name Name, s NewSecret, etag string) (Secret, error) {
+	if err := ifMatch(ctx, store, name, etag); err != nil {
+		return Secret{}, err
+	}
+	return store.SetSecret(ctx, name, s)
+}
+
 // UpdateSecret changes what is known of the named version, or of the latest.
 // etag, if any, must be that version's; it is checked as in SetSecret.
 func (b *Broker) UpdateSecret(ctx context.Context, c Caller, name Name, u SecretUpdate, etag string) (Secret, error) {
 	if err := u.validate(); err != nil {
 		return Secret{}, err
 	}
-	return change(ctx, b, c, ActionUpdateSecret, name, func(ctx context.Context) (Secret, error) {
+	return change(ctx, b, c, ActionUpdateSecret, name, func(ctx context.Context, _ *Event) (Secret, error) {
 		store, unlock, err := b.writer(ctx, name)
 		if err != nil {
 			return Secret{}, err
@@ -124,7 +130,7 @@ func (b *Broker) DeleteSecret(ctx context.Context, c Caller, name Name, etag str
 	if err := wantBase(name); err != nil {
 		return DeletedSecret{}, err
 	}
-	return change(ctx, b, c, ActionDeleteSecret, name, func(ctx context.Context) (DeletedSecret, error) {
+	return change(ctx, b, c, ActionDeleteSecret, name, func(ctx context.Context, _ *Event) (DeletedSecret, error) {
 		store, unlock, err := b.writer(ctx, name)
 		if err != nil {
 			return DeletedSecret{}, err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"strconv"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -35,10 +37,25 @@ type Secret struct {
 	Managed bool
 }
 
-// ETag returns a quoted hash of the version and the time of its last update.
+// ETag returns a quoted hash of the version, the time of its last update and
+// all that an update can change: Key Vault keeps the time in seconds, and two
+// updates within one must not look alike.
 func (s Secret) ETag() string {
-	sum := sha256.Sum256([]byte(s.Name.Version() + "\x00" + strconv.FormatInt(s.Updated.Unix(), 10)))
-	return `"` + hex.EncodeToString(sum[:12]) + `"`
+	h := sha256.New()
+	text := func(parts ...string) {
+		for _, p := range parts {
+			fmt.Fprintf(h, "%d:%s", len(p), p)
+		}
+	}
+	text(s.Name.Version(), s.ContentType)
+	for _, k := range slices.Sorted(maps.Keys(s.Tags)) {
+		text(k, s.Tags[k])
+	}
+	fmt.Fprint(h, "|", s.Enabled)
+	for _, t := range []time.Time{s.Updated, s.NotBefore, s.Expires} {
+		fmt.Fprint(h, "|", t.Unix()) // an unset time is none that can be set
+	}
+	return `"` + hex.EncodeToString(h.Sum(nil)[:12]) + `"`
 }
 
 // SecretValue is a secret with its value, and how fresh both are.

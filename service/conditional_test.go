@@ -69,6 +69,23 @@ func TestIfNoneMatch(t *testing.T) {
 	}
 }
 
+// HTTP's own preconditions are not heeded for a change, and so not taken.
+func TestConditionalHeadersOfAChangeAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.put("vaults/dev/secrets/db", "x")
+	const path = "/v1/vaults/dev/secrets/db"
+	for _, header := range []string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
+		for target, body := range map[string]string{"PUT " + path: `{"value":"y"}`, "DELETE " + path: "", "PATCH " + path: `{"contentType":"y"}`} {
+			if r := w.rest(w.billing(), target, body, header, "*"); r.verdict(t) != (verdict{"InvalidArgument", "BAD_FIELD"}) {
+				t.Errorf("%s with %s: %d %s", target, header, r.status, r.body)
+			}
+		}
+	}
+	if got := w.value("vaults/dev/secrets/db"); got != "x" {
+		t.Error("the secret was changed")
+	}
+}
+
 func TestKnownVersion(t *testing.T) {
 	w := newWorld(t)
 	version := w.put("vaults/dev/secrets/db", "x").Version()

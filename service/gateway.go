@@ -70,6 +70,9 @@ type headersKey struct{}
 
 type headers struct {
 	credentials authn.Credentials
+	// conditional names a header by which HTTP makes a change conditional, and
+	// we do not: a precondition is a field here.
+	conditional string
 	// foreign is the complaint if a browser sends a change for a page that is
 	// not ours. With it could come a client certificate, which a browser shows
 	// to whoever's page.
@@ -97,6 +100,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx = withCall(ctx, c)
 	ctx = context.WithValue(ctx, headersKey{}, headers{
 		credentials: authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS},
+		conditional: conditionOf(r.Header),
 		foreign:     g.origins.Check(r),
 	})
 	defer func() {
@@ -182,6 +186,9 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[strin
 	if strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
 		return &broker.Error{Code: broker.CodeBadName, Field: "name"}
 	}
+	if h.conditional != "" && r.Method != http.MethodGet {
+		return &broker.Error{Code: broker.CodeBadField, Message: h.conditional + " is not heeded here; a precondition is the field etag"}
+	}
 	if err := rt.checkQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -196,6 +203,16 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[strin
 	}
 	callIn(ctx).maskFilled = !hasMask(r.URL.Query())
 	return body.check(rt.patch)
+}
+
+// conditionOf returns the name of a header that is a precondition, or "".
+func conditionOf(h http.Header) string {
+	for _, name := range []string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
+		if h.Get(name) != "" {
+			return name
+		}
+	}
+	return ""
 }
 
 // hasMask reports whether a query has an update mask of its own.

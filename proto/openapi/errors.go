@@ -55,19 +55,19 @@ var (
 // own are the reasons that a method has beside those of any call. A batch asks
 // no vault as a whole: each of its results has a status.
 var own = map[string][]string{
-	"GetSecret":          slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_DISABLED"}),
+	"GetSecret":          slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_DISABLED", "SECRET_IN_TRANSITION"}),
 	"SetSecret":          slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
 	"UpdateSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
 	"DeleteSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
 	"ListSecrets":        slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
-	"ListSecretVersions": slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN", "SECRET_NOT_FOUND"}),
+	"ListSecretVersions": slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN", "SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"BatchGetSecrets":    nil,
 	"GenerateSecret":     slices.Concat(oneVault, []string{"SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
 	"GetDeletedSecret":   slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"ListDeletedSecrets": slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
 	"UndeleteSecret":     slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"PurgeSecret":        slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
-	"BackupSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "VALUE_TOO_LARGE"}),
+	"BackupSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "VALUE_TOO_LARGE", "SECRET_IN_TRANSITION"}),
 	"RestoreSecret":      slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_EXISTS", "SECRET_SOFT_DELETED", "SECRET_IN_TRANSITION"}),
 }
 

@@ -55,7 +55,7 @@ type Secret struct {
 	RecoverableDays int32 `protobuf:"varint,11,opt,name=recoverable_days,json=recoverableDays,proto3" json:"recoverable_days,omitempty"`
 	// The secret backs a certificate and changes only with it.
 	Managed bool `protobuf:"varint,12,opt,name=managed,proto3" json:"managed,omitempty"`
-	// A quoted hash of version and update time, which Key Vault keeps in seconds.
+	// A quoted hash of version, update time and all that UpdateSecret can change.
 	// In UpdateSecret a precondition.
 	Etag          string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
