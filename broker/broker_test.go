@@ -245,22 +245,6 @@ func TestGuardFailsClosedWithoutARecord(t *testing.T) {
 	}
 }
 
-func TestARecordOutlivesItsCaller(t *testing.T) {
-	w := newWorld(t, brokertest.AllowAll{})
-	n := w.put(t, "a", "v")
-	ctx, cancel := context.WithCancel(t.Context())
-	w.store.SetHook(func(context.Context, string, broker.Name) error {
-		cancel()
-		return nil
-	})
-	if _, err := w.GetSecret(ctx, alice, n, broker.GetSecretOptions{}); broker.CodeOf(err) != broker.CodeCanceled {
-		t.Fatalf("got %v, want CANCELED", err)
-	}
-	if events := w.audit.Events(); len(events) != 1 || events[0].Outcome != "CANCELED" {
-		t.Errorf("recorded %+v", events)
-	}
-}
-
 func TestUnknownVaults(t *testing.T) {
 	w := newWorld(t, brokertest.AllowAll{})
 	for alias, want := range map[string]broker.Code{"nowhere": broker.CodeVaultNotFound, "empty": broker.CodeNotSupported} {

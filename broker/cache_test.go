@@ -83,11 +83,23 @@ func TestCacheShowsWritesAtOnce(t *testing.T) {
 	w.set(t, "second")
 	w.get(t, "second", false)
 	w.get(t, "second", true)
+	latest, err := w.GetSecret(t.Context(), w.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []broker.Name{w.name, latest.Name}
+	for _, n := range names {
+		if _, err := w.GetSecret(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := w.DeleteSecret(t.Context(), w.name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.GetSecret(t.Context(), w.name); broker.CodeOf(err) != broker.CodeSecretNotFound {
-		t.Errorf("after a delete: %v, want SECRET_NOT_FOUND", err)
+	for _, n := range names {
+		if v, err := w.GetSecret(t.Context(), n); broker.CodeOf(err) != broker.CodeSecretNotFound || v.Value.Len() > 0 {
+			t.Errorf("%v after a delete: %v, want SECRET_NOT_FOUND", n, err)
+		}
 	}
 }
 

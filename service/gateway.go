@@ -81,6 +81,10 @@ type headers struct {
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !g.restCalls.enter() {
+		panic(http.ErrAbortHandler) // its connection was cut off already
+	}
+	defer g.restCalls.leave()
 	began := time.Now()
 	c := &call{
 		method: noMethod,

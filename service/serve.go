@@ -24,8 +24,10 @@ const (
 
 // Serve serves gRPC and REST until ctx ends, and then drains: it is not ready
 // any more and serves on for Config.DrainNotice; then it takes no new connection
-// and lets the calls in flight end, for as long as Config.DrainTimeout. It closes both listeners, and returns nil after
-// a drain or the error that ended it before. A Server serves once.
+// and lets the calls in flight end, for as long as Config.DrainTimeout. It closes
+// both listeners, and returns nil after a drain, or the error that ended it
+// before, or that calls did not end even when they were cut off. A Server serves
+// once.
 func (s *Server) Serve(ctx context.Context, grpcListener, httpListener net.Listener) error {
 	if !s.state.CompareAndSwap(stateNew, stateServing) {
 		return errors.New("service: a Server serves once; make a new one")
@@ -56,10 +58,17 @@ func (s *Server) Serve(ctx context.Context, grpcListener, httpListener net.Liste
 	}
 	s.drain(context.WithoutCancel(ctx))
 	for range running {
-		err = cmp.Or(err, <-errs)
+		select {
+		case e := <-errs:
+			err = cmp.Or(err, e)
+		case <-time.After(time.Second): // both have ended, unless drain gave up
+			return cmp.Or(err, errLeftBehind)
+		}
 	}
 	return err
 }
+
+var errLeftBehind = errors.New("service: calls did not end, though they were cut off")
 
 func (s *Server) drain(ctx context.Context) {
 	s.log.InfoContext(ctx, "draining", "notice", s.drainNotice, "timeout", s.drainTimeout)
@@ -91,9 +100,53 @@ func (s *Server) drain(ctx context.Context) {
 			s.log.WarnContext(ctx, "REST calls were cut off at the end of the drain timeout", "error", err)
 			_ = s.http.Close()
 		}
+		// Neither waits for the handlers of those who have gone, and what came of
+		// their calls is to be recorded.
+		select {
+		case <-s.restCalls.close():
+		case <-time.After(cutOff):
+			s.log.ErrorContext(ctx, "REST calls do not end, though they were cut off; they are left behind")
+		}
 	})
 	wg.Wait()
 	s.log.InfoContext(ctx, "drained")
+}
+
+// handlers counts the calls that are in one, until it is closed.
+type handlers struct {
+	mu     sync.Mutex
+	n      int
+	closed bool
+	none   chan struct{} // closed once closed is set and n is 0
+}
+
+// enter reports whether a call may begin.
+func (h *handlers) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.n++
+	}
+	return !h.closed
+}
+
+func (h *handlers) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n--; h.closed && h.n == 0 {
+		close(h.none)
+	}
+}
+
+// close lets no other call begin. What it returns is closed behind the last one.
+func (h *handlers) close() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed, h.none = true, make(chan struct{})
+	if h.n == 0 {
+		close(h.none)
+	}
+	return h.none
 }
 
 // Ready returns nil while the server takes new calls.

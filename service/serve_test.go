@@ -46,8 +46,8 @@ func TestDrain(t *testing.T) {
 		entered, release := make(chan struct{}), make(chan struct{})
 		var open sync.Once
 		defer open.Do(func() { close(release) })
-		w.store.SetHook(func(_ context.Context, method string, _ broker.Name) error {
-			if method == brokertest.GetSecret {
+		w.store.SetHook(func(_ context.Context, method string, n broker.Name) error {
+			if method == brokertest.GetSecret && n.ObjectName() == "db" {
 				entered <- struct{}{}
 				<-release
 			}

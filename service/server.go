@@ -96,6 +96,8 @@ type Server struct {
 	// methods are the registered ones: no other makes a span.
 	methods map[string]bool
 	state   atomic.Int32
+	// restCalls are what the end of the drain waits for.
+	restCalls handlers
 	// draining ends with the time for new calls, and with it the streams.
 	draining   context.Context //nolint:containedctx // the server's own life, no call's
 	startDrain context.CancelFunc

@@ -231,3 +231,51 @@ func recordUnderLimit(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// TestFolderIsSynced: a new file's name is made durable, or the log is not
+// opened. Here the folder cannot even be looked at: the file is the last that the
+// process may open.
+func TestFolderIsSynced(t *testing.T) {
+	const child = "KEYWARD_AUDIT_LAST_FILE"
+	if path := os.Getenv(child); path != "" {
+		openLastFile(t, path)
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFolderIsSynced$")
+	cmd.Env = append(os.Environ(), child+"="+filepath.Join(t.TempDir(), "audit.jsonl"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func openLastFile(t *testing.T, path string) {
+	t.Helper()
+	// The runtime's own files for polling are open from here on.
+	next, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	tight := syscall.Rlimit{Cur: uint64(next.Fd()) + 1, Max: was.Max}
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &tight); err != nil {
+		t.Fatal(err)
+	}
+	for sync, want := range map[Sync]error{SyncNone: nil, SyncInterval: syscall.EMFILE, SyncAlways: syscall.EMFILE} {
+		l, err := Open(Config{Path: path, Sync: sync})
+		if !errors.Is(err, want) {
+			t.Errorf("sync %v: %v, want %v", sync, err, want)
+		}
+		if err == nil {
+			_ = l.Close()
+		}
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -16,6 +18,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
@@ -33,6 +36,45 @@ func encodings(s string) map[string][]byte {
 		"base64url": []byte(base64.RawURLEncoding.EncodeToString([]byte(s))),
 		"bytes":     bytes.Trim(fmt.Append(nil, []byte(s)), "[]"), // as %v prints bytes
 	}
+}
+
+// accessToken is what every token of the vault's token service begins with: its
+// header and the first claims. The broker holds such a one.
+func accessToken(t *testing.T, env map[string]string) string {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(read(t, env["SSL_CERT_FILE"]))) {
+		t.Fatal("no CA")
+	}
+	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: patience}
+	defer hc.CloseIdleConnections()
+	var tokens [2]string
+	for i := range tokens {
+		resp, err := hc.PostForm(env["AZURE_AUTHORITY_HOST"]+"/"+env["AZURE_TENANT_ID"]+"/oauth2/v2.0/token", url.Values{
+			"grant_type": {"client_credentials"}, "scope": {"https://vault.azure.net/.default"},
+			"client_id": {env["AZURE_CLIENT_ID"]}, "client_secret": {env["AZURE_CLIENT_SECRET"]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reply struct {
+			Token string `json:"access_token"`
+		}
+		err = json.NewDecoder(resp.Body).Decode(&reply)
+		resp.Body.Close()
+		if err != nil || strings.Count(reply.Token, ".") != 2 {
+			t.Fatalf("no access token: %d, %v", resp.StatusCode, err)
+		}
+		tokens[i] = reply.Token
+	}
+	n := 0
+	for n < len(tokens[0]) && tokens[0][n] == tokens[1][n] {
+		n++
+	}
+	if n < 100 {
+		t.Fatalf("two access tokens have only %d bytes in common", n)
+	}
+	return tokens[0][:100]
 }
 
 // A value, whatever is done with it and whatever goes wrong, is found nowhere
@@ -73,7 +115,28 @@ func TestCanary(t *testing.T) {
 	note(err)
 	versions, err := c.ListSecretVersions(ctx, &keywardv1.ListSecretVersionsRequest{Parent: name})
 	note(err)
-	replies := fmt.Sprint(list, versions)
+	generated, err := c.GenerateSecret(ctx, &keywardv1.GenerateSecretRequest{Name: "vaults/dev/secrets/generated"})
+	note(err)
+	made, err := c.GetSecret(ctx, &keywardv1.GetSecretRequest{Name: generated.GetName()})
+	if err != nil || len(made.GetValue()) < 16 {
+		t.Fatalf("what was generated cannot be read: %v", err)
+	}
+	updated, err := c.UpdateSecret(ctx, &keywardv1.UpdateSecretRequest{
+		Secret: &keywardv1.Secret{Name: name, ContentType: "text/plain"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"content_type"}},
+	})
+	note(err)
+	batch, err := c.BatchGetSecrets(ctx, &keywardv1.BatchGetSecretsRequest{Parent: "vaults/dev", Names: []string{name, "vaults/dev/secrets/none"}})
+	if err != nil || batch.GetResults()[0].GetResponse().GetValue() != canary {
+		t.Fatalf("the canary does not sing in a batch: %v", err)
+	}
+	backup, err := c.BackupSecret(ctx, &keywardv1.BackupSecretRequest{Name: name})
+	if err != nil || len(backup.GetBlob()) < 100 {
+		t.Fatalf("no backup: %v", err)
+	}
+	if len(errs) > 0 {
+		t.Fatalf("what should work does not: %q", errs)
+	}
+	replies := fmt.Sprint(list, versions, generated, updated)
 	// What does not: denied, too large, not UTF-8, malformed, of bad fields and
 	// names, with bad tokens.
 	body, err := json.Marshal(map[string]string{"value": canary})
@@ -92,14 +155,27 @@ func TestCanary(t *testing.T) {
 	note(set(ctx, c, "a_b", canary))
 	bad := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token+"x")
 	note(set(bad, c, "canary", canary))
+	rest("PATCH", "/v1/"+name, token, string(body))
+	rest("POST", "/v1/"+name+":generate", token, string(body))
+	rest("POST", "/v1/vaults/dev/secrets:batchGet", token, `{"names":[`+string(body)+`]}`)
+	rest("POST", "/v1/vaults/dev/secrets:restore", token, string(body))
+	_, err = c.RestoreSecret(ctx, &keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: backup.GetBlob()}) // it exists
+	note(err)
+	_, err = c.RestoreSecret(ctx, &keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: []byte(canary)})
+	note(err)
+	_, err = c.UpdateSecret(ctx, &keywardv1.UpdateSecretRequest{
+		Secret: &keywardv1.Secret{Name: name, ContentType: strings.Repeat(canary, 20)}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"content_type"}},
+	})
+	note(err)
 	_, err = c.DeleteSecret(ctx, &keywardv1.DeleteSecretRequest{Name: name})
 	note(err)
 	note(set(ctx, c, "canary", canary)) // soft-deleted
-	if len(errs) < 10 {
+	if len(errs) < 18 {
 		t.Fatalf("only %d calls failed, the test does not provoke what it should: %q", len(errs), errs)
 	}
 
 	env := vaultEnv(t, p)
+	access := accessToken(t, env)
 	metrics := p.metrics()
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -136,6 +212,11 @@ func TestCanary(t *testing.T) {
 		"the value":           {canary},
 		"the too large value": {bigCanary},
 		"a caller's token":    {token, strings.Split(token, ".")[2]},
+		"a generated value":   {made.GetValue()},
+		// What all of the blob's encodings share, but for its first bytes.
+		"a backup": {string(backup.GetBlob()[60:])},
+		// Of the broker's own token too, whose times and signature are others.
+		"an access token":     {access},
 		"the client secret":   {env["AZURE_CLIENT_SECRET"], "vault.env", "vault-client-secret"},
 		"the identity header": {env["IDENTITY_HEADER"], "vault.env", "vault-identity-header"},
 		"the master key":      {strings.TrimSpace(string(places["vault.key"])), "vault.key"},

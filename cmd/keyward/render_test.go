@@ -52,6 +52,9 @@ func TestRender(t *testing.T) {
 				if err := os.WriteFile(file, []byte(tt.template), 0o644); err != nil {
 					t.Fatal(err)
 				}
+				if err := os.Chmod(file, 0o644); err != nil { // whatever the umask
+					t.Fatal(err)
+				}
 			}
 			args := append([]string{"render", "--in", in, "--out", out}, strings.Fields(tt.flags)...)
 			stdout, stderr, code := keyward(t, dir, "", args...)

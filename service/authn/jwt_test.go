@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -356,6 +357,40 @@ func TestJWTTwoIssuersKeepTheirSubjectsApart(t *testing.T) {
 	}
 }
 
+// Each issuer's tokens are signed as that issuer is configured to, though
+// another's may be signed otherwise.
+func TestJWTTwoIssuersKeepTheirAlgorithmsApart(t *testing.T) {
+	s := newSigner(t)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(file, s.jwks(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{
+		{Name: "rs", Issuer: "https://rs", Audience: aud, JWKSFile: file, Algorithms: []string{"RS256"}},
+		{Name: "es", Issuer: "https://es", Audience: aud, JWKSFile: file, Algorithms: []string{"ES256", "PS256"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	headers := map[string]string{"RS256": rs256, "ES256": es256, "PS256": `{"alg":"PS256","kid":"rsa"}`}
+	for _, tt := range []struct {
+		issuer, alg string
+		want        broker.Code
+	}{
+		{"rs", "RS256", ""},
+		{"rs", "ES256", broker.CodeBadCredentials},
+		{"rs", "PS256", broker.CodeBadCredentials},
+		{"es", "RS256", broker.CodeBadCredentials},
+		{"es", "ES256", ""},
+		{"es", "PS256", ""},
+	} {
+		token := s.sign(t, tt.alg, headers[tt.alg], claims(t, map[string]any{"iss": "https://" + tt.issuer}))
+		if p, err := a.Authenticate(t.Context(), bearer(token)); broker.CodeOf(err) != tt.want {
+			t.Errorf("%s by %s: %q, %v; want %q", tt.issuer, tt.alg, p.ID, err, tt.want)
+		}
+	}
+}
+
 func TestNewJWTRefusesConfigurations(t *testing.T) {
 	s := newSigner(t)
 	file := filepath.Join(t.TempDir(), "keys.json")
@@ -364,7 +399,12 @@ func TestNewJWTRefusesConfigurations(t *testing.T) {
 	}
 	ok := authn.Issuer{Name: "kube", Issuer: iss, Audience: aud, JWKSFile: file}
 	edit := func(f func(*authn.Issuer)) []authn.Issuer { i := ok; f(&i); return []authn.Issuer{i} }
+	huge := filepath.Join(t.TempDir(), "huge.json")
+	if err := os.WriteFile(huge, padded(s.jwks(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cases := map[string][]authn.Issuer{
+		"a file of 1 MiB":     edit(func(i *authn.Issuer) { i.JWKSFile = huge }),
 		"no name":             edit(func(i *authn.Issuer) { i.Name = "" }),
 		"a SPIFFE-like name":  edit(func(i *authn.Issuer) { i.Name = "spiffe:" }),
 		"a slash in the name": edit(func(i *authn.Issuer) { i.Name = "a/b" }),
@@ -391,6 +431,7 @@ type provider struct {
 	*httptest.Server
 
 	issuer  string // as the discovery document has it
+	padding string // of the discovery document
 	keys    []byte
 	fetches atomic.Int32
 }
@@ -401,7 +442,7 @@ func newProvider(t *testing.T, s signer) *provider {
 	p.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/.well-known/openid-configuration":
-			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, p.issuer, p.URL+"/keys")
+			fmt.Fprintf(w, `{"padding":%q,"issuer":%q,"jwks_uri":%q}`, p.padding, p.issuer, p.URL+"/keys")
 		case "/keys":
 			p.fetches.Add(1)
 			_, _ = w.Write(p.keys)
@@ -420,6 +461,28 @@ func (p *provider) roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(p.Certificate())
 	return pool
+}
+
+// padded is a good key set, but of more than 1 MiB.
+func padded(jwks []byte) []byte {
+	return append([]byte(`{"padding":"`+strings.Repeat("a", 1<<20)+`",`), jwks[1:]...)
+}
+
+// repeated is a key set with n times its first key.
+func repeated(t *testing.T, jwks []byte, n int) []byte {
+	t.Helper()
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(jwks, &set); err != nil {
+		t.Fatal(err)
+	}
+	set.Keys = slices.Repeat(set.Keys[:1], n)
+	raw, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
 
 func TestJWTDiscovery(t *testing.T) {
@@ -453,6 +516,9 @@ func TestJWTDiscovery(t *testing.T) {
 		"no keys":                   func(p *provider, _ *authn.Issuer) { p.keys = []byte(`{"keys":[]}`) },
 		"HTML":                      func(p *provider, _ *authn.Issuer) { p.keys = []byte("<html>") },
 		"an endless body":           func(p *provider, _ *authn.Issuer) { p.keys = []byte(`{"keys":["` + strings.Repeat("a", 1<<20)) },
+		"1 MiB of keys":             func(p *provider, _ *authn.Issuer) { p.keys = padded(p.keys) },
+		"65 keys":                   func(p *provider, _ *authn.Issuer) { p.keys = repeated(t, p.keys, 65) },
+		"a document of 1 MiB":       func(p *provider, _ *authn.Issuer) { p.padding = strings.Repeat("a", 1<<20) },
 		"a redirect":                func(p *provider, i *authn.Issuer) { i.Issuer += "/moved"; p.issuer = i.Issuer },
 	}
 	for name, change := range bad {

@@ -59,12 +59,12 @@ func TestConcurrentFirstUseFetchesOnce(t *testing.T) {
 	key := testKey(t, "a")
 	synctest.Test(t, func(t *testing.T) {
 		var fetches atomic.Int32
-		s := remoteKeys(func(context.Context) ([]jose.JSONWebKey, error) {
+		s := remoteKeys(func(ctx context.Context) ([]jose.JSONWebKey, error) {
 			fetches.Add(1)
 			time.Sleep(time.Second)
-			return []jose.JSONWebKey{key}, nil
+			return []jose.JSONWebKey{key}, ctx.Err()
 		})
-		// The first caller, who causes the fetch, goes away.
+		// The first caller, who causes the fetch, goes away. The fetch does not.
 		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if _, err := s.find(impatient, "a", jose.ES256); !errors.Is(err, context.DeadlineExceeded) {
