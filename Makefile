@@ -54,6 +54,37 @@ breaking: $(BUF) $(PROTO_DEPS) ## Check the protos alone, also against BREAKING_
 	$(BUF) lint
 	BUF=$(BUF) .ci/breaking
 
+# Azure's own clients for other languages, at the versions that their folders pin.
+SDK := cmd/keyward/testdata/sdk
+SDKS ?= go python js java
+
+.PHONY: test-sdk
+test-sdk: build $(patsubst %,.build/sdk/%/.installed,$(filter-out go,$(SDKS))) ## Run Azure's own clients in SDKS against the local vault.
+	SDKS='$(SDKS)' $(SDK)/run
+
+# KEYWARD_TEST_VAULT_TOKEN is a token for it: `az account get-access-token
+# --resource https://vault.azure.net --query accessToken --output tsv` prints one.
+.PHONY: test-vault
+test-vault: ## Run the store's conformance suite at KEYWARD_TEST_VAULT, a running vault's URL.
+	@[ -n "$${KEYWARD_TEST_VAULT:-}" ] || { echo 'test-vault: set KEYWARD_TEST_VAULT and KEYWARD_TEST_VAULT_TOKEN' >&2; exit 1; }
+	go test -count=1 -timeout 20m -v -run TestSecretStoreAtAnyVault ./broker/keyvault
+
+.build/sdk/python/.installed: $(SDK)/python/requirements.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.build/sdk/js/.installed: $(SDK)/js/package.json
+	mkdir -p $(@D)
+	cp $< $(@D)
+	npm install --prefix $(@D) --no-fund --no-audit --loglevel error
+	touch $@
+
+.build/sdk/java/.installed: $(SDK)/java/pom.xml
+	rm -rf $(@D)
+	mvn -B -q -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/lib
+	touch $@
+
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.
 	$(GOLANGCI_LINT) fmt

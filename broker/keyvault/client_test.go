@@ -105,6 +105,10 @@ func TestRequests(t *testing.T) {
 			update(name, broker.SecretUpdate{ContentType: new(""), Tags: &map[string]string{}}),
 			"PATCH " + path + "?api-version=7.4", `{"contentType":"","tags":{}}`,
 		},
+		"update to no tags": {
+			update(name, broker.SecretUpdate{Tags: new(map[string]string)}),
+			"PATCH " + path + "?api-version=7.4", `{"tags":{}}`, // null would leave them
+		},
 		"update of all": {update(name, broker.SecretUpdate{
 			ContentType: new("a"), Tags: &map[string]string{"b": "c"}, Enabled: new(true),
 			NotBefore: new(time.Unix(1700000000, 0)), Expires: new(time.Unix(1800000000, 999)),
@@ -174,10 +178,14 @@ func TestChallenge(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte(claims))
 	const elsewhere = `Bearer authorization="https://evil.example/tenant", resource="https://evil.example"`
 	tests := map[string]struct{ challenge, claims string }{
-		"with claims": {elsewhere + `, error="insufficient_claims", claims="` + encoded + `"`, claims},
-		"revoked":     {elsewhere, ""},
-		"no words":    {"", ""},
-		"malformed":   {elsewhere + `, error="insufficient_claims", claims="***"`, ""},
+		"with claims":   {elsewhere + `, error="insufficient_claims", claims="` + encoded + `"`, claims},
+		"revoked":       {elsewhere, ""},
+		"no words":      {"", ""},
+		"malformed":     {elsewhere + `, error="insufficient_claims", claims="***"`, ""},
+		"another error": {elsewhere + `, error="invalid_token", claims="` + encoded + `"`, ""},
+		"no error":      {elsewhere + `, claims="` + encoded + `"`, ""},
+		"5 KiB of them": {elsewhere + `, error="insufficient_claims", claims="` +
+			base64.StdEncoding.EncodeToString([]byte(`"`+strings.Repeat("a", 5<<10)+`"`)) + `"`, ""},
 	}
 	for label, tt := range tests {
 		t.Run(label, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,12 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -25,82 +26,32 @@ const (
 	refusedCredential = time.Minute
 )
 
-// ClientSecretConfig is an application that proves itself with a secret.
-type ClientSecretConfig struct {
-	TenantID string
-	ClientID string
-	Secret   broker.Value
-	// Authority is the https URL of a token service other than Entra's public
-	// one; it is believed without asking Microsoft about it. Empty means
-	// AZURE_AUTHORITY_HOST, or else the public one.
-	Authority string
-	// RootCAs verify the authority; nil means the system's.
-	RootCAs *x509.CertPool
-	// Transport replaces the connection to the authority. RootCAs has no effect
-	// then.
-	Transport http.RoundTripper
-}
+// credentialKind is a way to get tokens. What to do about a failure depends on
+// it.
+type credentialKind int
 
-// ClientSecret returns a source of tokens for an application. HTTPS_PROXY is
-// honoured.
-func ClientSecret(c ClientSecretConfig) (TokenSource, error) {
-	if c.TenantID == "" || c.ClientID == "" || c.Secret.Len() == 0 {
-		return nil, errors.New("keyvault: a client secret credential needs a tenant id, a client id and the secret")
-	}
-	if c.Authority != "" {
-		if u, err := url.Parse(c.Authority); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-			return nil, errors.New(`keyvault: the authority must be a URL like "https://login.microsoftonline.com"`)
-		}
-	}
-	s := &azureSource{transport: orTransport(c.Transport, c.RootCAs, http.ProxyFromEnvironment)}
-	s.newCredential = func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
-		o.Retry.MaxRetries = 2
-		o.Retry.RetryDelay = 500 * time.Millisecond
-		if c.Authority != "" {
-			o.Cloud = cloud.Configuration{ActiveDirectoryAuthorityHost: c.Authority}
-		}
-		return azidentity.NewClientSecretCredential(c.TenantID, c.ClientID, c.Secret.Reveal(),
-			&azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: c.Authority != ""})
-	}
-	return s.checked()
-}
-
-// ManagedIdentityConfig is the identity that the platform gives to this
-// process: IMDS on virtual machines and AKS, IDENTITY_ENDPOINT on App Service.
-type ManagedIdentityConfig struct {
-	// ClientID is that of a user-assigned identity; empty means the
-	// system-assigned one.
-	ClientID string
-	// RootCAs verify the endpoint where it has TLS; nil means the system's.
-	RootCAs *x509.CertPool
-	// Transport replaces the connection to the endpoint. RootCAs has no effect
-	// then.
-	Transport http.RoundTripper
-}
-
-// ManagedIdentity returns a source of tokens for a managed identity. The
-// endpoint is never asked through a proxy. Service Fabric is not supported.
-//
-// Here the early renewals of a TokenCache can do less than elsewhere: azidentity
-// keeps the tokens of managed identities for the whole process, and so does the
-// platform. How long an outage of the endpoint may last is the platform's
-// promise; its tokens live for many hours.
-func ManagedIdentity(c ManagedIdentityConfig) (TokenSource, error) {
-	s := &azureSource{transport: orTransport(c.Transport, c.RootCAs, nil)}
-	s.newCredential = func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
-		mo := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: o}
-		if c.ClientID != "" {
-			mo.ID = azidentity.ClientID(c.ClientID)
-		}
-		return azidentity.NewManagedIdentityCredential(mo)
-	}
-	return s.checked()
-}
+const (
+	kindClientSecret credentialKind = iota
+	kindClientCertificate
+	kindWorkloadIdentity
+	kindManagedIdentity
+	kindUserAssignedIdentity
+	kindAzureCLI
+	kindDefault
+)
 
 // azureSource asks a credential of azidentity.
 type azureSource struct {
+	kind          credentialKind
 	transport     http.RoundTripper
 	newCredential func(azcore.ClientOptions) (azcore.TokenCredential, error)
+	// keep: one credential serves the whole process, instead of a fresh one each
+	// call.
+	keep bool
+
+	mu   sync.Mutex
+	kept azcore.TokenCredential
+	wire *tokenWire
 }
 
 // checked returns s, or why no credential could be made of its configuration.
@@ -111,11 +62,36 @@ func (s *azureSource) checked() (TokenSource, error) {
 	return s, nil
 }
 
-// Token implements TokenSource. Each call makes a fresh credential: one that
-// was used before would answer from its own cache until shortly before the
-// token's end.
+// Token implements TokenSource. Unless s keeps its credential, each call makes
+// a fresh one: one that was used before would answer from its own cache until
+// shortly before the token's end.
 func (s *azureSource) Token(ctx context.Context, scope, claims string) (Token, error) {
-	wire := &tokenWire{client: &http.Client{
+	var cred azcore.TokenCredential
+	var wire *tokenWire
+	var err error
+	if s.keep {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.kept == nil {
+			s.kept, s.wire, err = s.open()
+		}
+		cred, wire = s.kept, s.wire
+		wire.forget()
+	} else {
+		cred, wire, err = s.open()
+	}
+	if err != nil {
+		return Token{}, wire.failure(err)
+	}
+	t, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}, Claims: claims, EnableCAE: true})
+	if err != nil {
+		return Token{}, wire.failure(err)
+	}
+	return Token{Value: broker.NewValue(t.Token), Expires: t.ExpiresOn}, nil
+}
+
+func (s *azureSource) open() (azcore.TokenCredential, *tokenWire, error) {
+	wire := &tokenWire{kind: s.kind, client: &http.Client{
 		Transport:     s.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -125,13 +101,29 @@ func (s *azureSource) Token(ctx context.Context, scope, claims string) (Token, e
 		Telemetry: policy.TelemetryOptions{Disabled: true},
 	})
 	if err != nil {
-		return Token{}, wire.failure(err)
+		return nil, wire, err
 	}
-	t, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}, Claims: claims, EnableCAE: true})
-	if err != nil {
-		return Token{}, wire.failure(err)
+	return cred, wire, nil
+}
+
+// atAuthority makes o fit for a credential that asks Entra ID, or what stands in
+// for it. Whichever authority it is, it is configured: nobody is asked about it
+// first (azidentity would ask login.microsoftonline.com).
+func atAuthority(o azcore.ClientOptions, authority string) azcore.ClientOptions {
+	o.Retry.MaxRetries = 2
+	o.Retry.RetryDelay = 500 * time.Millisecond
+	o.Cloud = cloud.Configuration{ActiveDirectoryAuthorityHost: cmp.Or(authority, PublicAuthority)}
+	return o
+}
+
+func checkAuthority(authority string) error {
+	if authority == "" {
+		return nil
 	}
-	return Token{Value: broker.NewValue(t.Token), Expires: t.ExpiresOn}, nil
+	if u, err := url.Parse(authority); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return errors.New(`keyvault: the authority must be a URL like "` + PublicAuthority + `"`)
+	}
+	return nil
 }
 
 // orTransport returns custom, or a transport for a request every few minutes:

@@ -3,19 +3,18 @@ package keyvault_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -31,8 +30,12 @@ type entra struct {
 	mu     sync.Mutex
 	tokens int
 	forms  []map[string][]string
+	// encodings are those that were asked for.
+	encodings []string
 	// fail answers a token request in its stead.
 	fail func(w http.ResponseWriter)
+	// proves judges a request's proof; nil takes the secret.
+	proves func(form url.Values) bool
 }
 
 func newEntra(t *testing.T) *entra {
@@ -59,10 +62,12 @@ func (e *entra) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer e.mu.Unlock()
 		_ = r.ParseForm()
 		e.forms = append(e.forms, r.PostForm)
+		e.encodings = append(e.encodings, r.Header.Values("Accept-Encoding")...)
 		switch {
 		case e.fail != nil:
 			e.fail(w)
-		case r.PostForm.Get("client_secret") != clientSecret:
+		case e.proves != nil && !e.proves(r.PostForm),
+			e.proves == nil && r.PostForm.Get("client_secret") != clientSecret:
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = io.WriteString(w, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided for app app-1. https://aka.ms",`+
 				`"error_codes":[7000215],"error_uri":"https://login.microsoftonline.com/error?code=7000215"}`)
@@ -128,7 +133,7 @@ func TestRefusedClientSecret(t *testing.T) {
 		if e.Message != "" || e.RetryAfter <= 50*time.Second || e.RetryAfter > time.Minute {
 			t.Errorf("message %q, retry after %v; want none, and a minute", e.Message, e.RetryAfter)
 		}
-		if !strings.Contains(e.Error(), "AADSTS7000215") || !strings.Contains(e.Error(), "check the tenant") {
+		if !strings.Contains(e.Error(), "AADSTS7000215") || !strings.Contains(e.Error(), "configure the secret's value") {
 			t.Errorf("the log does not say what to do: %v", e)
 		}
 	}
@@ -138,6 +143,32 @@ func TestRefusedClientSecret(t *testing.T) {
 	if s := log.String(); !strings.Contains(s, "AADSTS7000215") || strings.Contains(s, wrong) || strings.Contains(s, e.URL) {
 		t.Errorf("the log: %s", s)
 	}
+}
+
+// What the log is told of a token service that cannot be reached has neither
+// its address nor the tenant in it.
+func TestUnreachableTokenService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, err := keyvault.ClientSecret(keyvault.ClientSecretConfig{
+			TenantID: "tenant-1", ClientID: "app-1", Secret: broker.NewValue(clientSecret), Authority: "https://login.example",
+			Transport: exchange(func(*http.Request) (*http.Response, error) { return reset() }),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		cache := newCache(t, src, keyvault.TokenCacheConfig{Logger: debugLog(&log)})
+		_, err = cache.Token(t.Context(), scope, "")
+		wantCode(t, err, broker.CodeVaultAuthentication)
+		for _, said := range []string{err.Error(), log.String()} {
+			if !strings.Contains(said, "cannot be reached: connection reset by peer") {
+				t.Errorf("it does not say why: %s", said)
+			}
+			if strings.Contains(strings.ReplaceAll(said, scope, ""), "://") || strings.Contains(said, "tenant-1") {
+				t.Errorf("it says too much: %s", said)
+			}
+		}
+	})
 }
 
 // Whatever the token service answers, it is an error that holds none of it,
@@ -154,6 +185,9 @@ func TestHostileTokenService(t *testing.T) {
 		"a redirect": func(w http.ResponseWriter) {
 			w.Header().Set("Location", other.URL)
 			w.WriteHeader(http.StatusTemporaryRedirect)
+		},
+		"a huge reply with a token": func(w http.ResponseWriter) {
+			_, _ = io.WriteString(w, `{"padding":"`+strings.Repeat(canary, 1<<20/len(canary))+`","token_type":"Bearer","expires_in":3599,"access_token":"token"}`)
 		},
 		"a huge reply": func(w http.ResponseWriter) {
 			for range 100 {
@@ -198,70 +232,5 @@ func TestCredentialConfig(t *testing.T) {
 	}
 	if _, err := keyvault.ClientSecret(good); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestManagedIdentity(t *testing.T) {
-	var query string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query = r.URL.RawQuery
-		if r.Header.Get("X-Identity-Header") != "header-1" {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintf(w, `{"access_token":"mi-token","expires_on":"%d","resource":"https://vault.azure.net","token_type":"Bearer"}`,
-			time.Now().Add(24*time.Hour).Unix())
-	}))
-	t.Cleanup(s.Close)
-	t.Setenv("IDENTITY_ENDPOINT", s.URL+"/msi/token")
-	t.Setenv("IDENTITY_HEADER", "header-1")
-	// azidentity keeps a managed identity's tokens for the process: a name of its
-	// own for each run.
-	id := rand.Text()
-	src, err := keyvault.ManagedIdentity(keyvault.ManagedIdentityConfig{ClientID: id})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := src.Token(t.Context(), scope, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.Value.Reveal() != "mi-token" || time.Until(got.Expires) < 23*time.Hour {
-		t.Errorf("a token until %v", got.Expires)
-	}
-	if !strings.Contains(query+"&", "resource=https%3A%2F%2Fvault.azure.net&") ||
-		!strings.Contains(query, "client_id="+id) {
-		t.Errorf("the query %s lacks the resource or the identity", query)
-	}
-}
-
-// The metadata endpoint is never asked through a proxy. net/http reads the
-// environment once, hence the process of its own.
-func TestManagedIdentityUsesNoProxy(t *testing.T) {
-	if os.Getenv("HTTP_PROXY") != "" && os.Getenv("IDENTITY_HEADER") == "of-the-proxy-test" {
-		src, err := keyvault.ManagedIdentity(keyvault.ManagedIdentityConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		_, err = src.Token(ctx, scope, "")
-		wantCode(t, err, broker.CodeVaultAuthentication)
-		return
-	}
-	var reached atomic.Int64
-	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
-	t.Cleanup(proxy.Close)
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestManagedIdentityUsesNoProxy$")
-	// 0.0.0.0 is this machine, but for net/http not an address that goes past
-	// every proxy.
-	cmd.Env = append(os.Environ(), "HTTP_PROXY="+proxy.URL, "NO_PROXY=", "no_proxy=",
-		"IDENTITY_ENDPOINT=http://0.0.0.0:1/msi/token", "IDENTITY_HEADER=of-the-proxy-test")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if n := reached.Load(); n != 0 {
-		t.Errorf("the proxy saw %d requests", n)
 	}
 }

@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,20 +87,16 @@ func refusal(k call, r reply) *broker.Error {
 			break
 		}
 	}
-	text := fmt.Sprintf("the vault answered %d", r.status)
-	if b.Code != "" {
-		text += " " + clip(b.Code, maxCodeLen)
+	refused := &RefusedError{
+		Status: r.status, Code: clip(b.Code, maxCodeLen), Inner: clip(inner, maxCodeLen),
+		Detail:     tokenComplaint.FindString(b.Message),
+		Permission: cmp.Or(firstGroup(dataAction, b.Message), firstGroup(policyLacks, b.Message)),
+		request:    clip(r.header.Get("X-Ms-Request-Id"), maxCodeLen),
 	}
-	if inner != "" {
-		text += "/" + clip(inner, maxCodeLen)
+	if k.body == nil {
+		refused.message = clip(b.Message, maxMessageLen)
 	}
-	if id := r.header.Get("X-Ms-Request-Id"); id != "" {
-		text += ", request " + clip(id, maxCodeLen)
-	}
-	if k.body == nil && b.Message != "" {
-		text += ": " + clip(b.Message, maxMessageLen)
-	}
-	e.Err = errors.New(text)
+	e.Err = refused
 	return e
 }
 

@@ -147,6 +147,37 @@ func TestHugeReplies(t *testing.T) {
 	}
 }
 
+// No compressed reply is asked for: a small one could be a huge one.
+func TestNoCompressionIsAskedFor(t *testing.T) {
+	for proto, http2 := range map[string]bool{"HTTP/2": true, "HTTP/1.1": false} {
+		t.Run(proto, func(t *testing.T) {
+			var asked []string
+			url, roots := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, r.Header.Values("Accept-Encoding")...)
+				_, _ = io.WriteString(w, bundle("db"))
+			}), http2)
+			c := newClient(t, keyvault.Config{URL: url, RootCAs: roots})
+			for range 2 { // by either of its ways, once it knows the protocol
+				if _, err := c.GetSecret(t.Context(), secretNamed(t, "db")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(asked) > 0 {
+				t.Errorf("the vault was asked for %q", asked)
+			}
+		})
+	}
+	t.Run("tokens", func(t *testing.T) {
+		e := newEntra(t)
+		if _, err := e.source(t, clientSecret).Token(t.Context(), scope, ""); err != nil {
+			t.Fatal(err)
+		}
+		if len(e.encodings) > 0 {
+			t.Errorf("the token service was asked for %q", e.encodings)
+		}
+	})
+}
+
 func TestCallersDeadlineIsKept(t *testing.T) {
 	hang := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	drip := func(w http.ResponseWriter, r *http.Request) {

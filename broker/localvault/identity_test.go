@@ -105,3 +105,67 @@ func TestIdentityEndpoint(t *testing.T) {
 		})
 	}
 }
+
+func TestIMDS(t *testing.T) {
+	c := stsConfig(t, "https://127.0.0.1:7445")
+	off := newSTS(t, c)
+	c.IMDS = true
+	s := newSTS(t, c)
+	const path, query = "/metadata/identity/oauth2/token", "?api-version=2018-02-01&resource=https://vault.azure.net"
+	metadata := map[string]string{"Metadata": "true"}
+	tests := map[string]struct {
+		sts            *localvault.STS
+		method, target string
+		header         map[string]string
+		status         int
+		code           string
+	}{
+		"good":                  {s, "GET", path + query, metadata, 200, ""},
+		"with a slash":          {s, "GET", path + "/" + query, metadata, 200, ""},
+		"resource with a slash": {s, "GET", path + query + "/", metadata, 200, ""},
+		"by the client id":      {s, "GET", path + query + "&client_id=" + client, map[string]string{"Metadata": "True"}, 200, ""},
+		"a probe":               {s, "GET", path + "?api-version=2018-02-01", nil, 400, "invalid_request"},
+		"no header":             {s, "GET", path + query, nil, 400, "invalid_request"},
+		"forwarded":             {s, "GET", path + query, map[string]string{"Metadata": "true", "X-Forwarded-For": "192.0.2.1"}, 400, "invalid_request"},
+		"another api-version":   {s, "GET", path + "?api-version=2019-08-01&resource=https://vault.azure.net", metadata, 400, "invalid_request"},
+		"no resource":           {s, "GET", path + "?api-version=2018-02-01", metadata, 400, "invalid_request"},
+		"another resource":      {s, "GET", path + "?api-version=2018-02-01&resource=https://management.azure.com", metadata, 400, "invalid_resource"},
+		"another identity":      {s, "GET", path + query + "&client_id=other", metadata, 400, "invalid_request"},
+		"by an Azure id":        {s, "GET", path + query + "&msi_res_id=/subscriptions/x", metadata, 400, "invalid_request"},
+		"POST":                  {s, "POST", path + query, metadata, 405, ""},
+		"turned off":            {off, "GET", path + query, metadata, 404, "not_found"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(tt.method, tt.target, http.NoBody)
+			for name, value := range tt.header {
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			tt.sts.ServeHTTP(w, r)
+			if w.Code != tt.status {
+				t.Fatalf("%d %s, want %d", w.Code, w.Body, tt.status)
+			}
+			if tt.status == 405 {
+				return
+			}
+			// Every value is text.
+			var body map[string]string
+			must(t, json.Unmarshal(w.Body.Bytes(), &body))
+			if tt.status != 200 {
+				if body["error"] != tt.code || body["error_description"] == "" || body["access_token"] != "" {
+					t.Errorf("%v, want %s", body, tt.code)
+				}
+				return
+			}
+			if err := s.Verify(t.Context(), body["access_token"]); err != nil {
+				t.Errorf("the token is refused: %v", err)
+			}
+			for _, field := range []string{"client_id", "expires_in", "expires_on", "ext_expires_in", "not_before", "resource", "token_type"} {
+				if body[field] == "" {
+					t.Errorf("no %s", field)
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package localvault
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -72,8 +73,25 @@ func (s secrets) PurgeSecret(ctx context.Context, name broker.Name) error {
 		if err != nil {
 			return err
 		}
+		if s.v.protected {
+			return &broker.Error{Code: broker.CodeNotSupported, Err: errors.New("the vault has purge protection")}
+		}
 		return remove(tx, h.name)
 	})
+}
+
+// DeletedVersion returns the latest version of a soft-deleted secret, with the
+// errors of GetDeletedSecret.
+func (s secrets) DeletedVersion(ctx context.Context, name broker.Name) (ver string, err error) {
+	err = s.v.view(ctx, func(tx *bbolt.Tx) error {
+		h, err := s.softDeleted(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		ver = h.state.Latest.String()
+		return nil
+	})
+	return ver, err
 }
 
 // softDeleted returns the head of the named secret, which must be deleted and

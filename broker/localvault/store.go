@@ -56,6 +56,8 @@ type Config struct {
 	// RetentionDays is how long a deleted secret can be recovered: 7 to 90, or 0
 	// for 90.
 	RetentionDays int32
+	// PurgeProtection: what is deleted cannot be purged before its time.
+	PurgeProtection bool
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -66,6 +68,7 @@ type Vault struct {
 	seal      sealer // under the master key
 	backups   sealer // under the key derived from it for backups
 	retention int32
+	protected bool
 	log       *slog.Logger
 	// failed is set once a commit failed: what is on the disk is then unknown
 	// until the file is read anew.
@@ -101,7 +104,7 @@ func Open(c Config) (*Vault, error) {
 	case err != nil:
 		return nil, fmt.Errorf("local vault: %s cannot be opened: %w", c.Path, err)
 	}
-	v := &Vault{db: db, retention: c.RetentionDays, log: c.Logger}
+	v := &Vault{db: db, retention: c.RetentionDays, protected: c.PurgeProtection, log: c.Logger}
 	if err := guard(func() error { return v.begin(c) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("local vault: %w", err), db.Close())
 	}
@@ -233,10 +236,15 @@ func (v *Vault) asError(ctx context.Context, err error) error {
 	return &broker.Error{Code: broker.CodeVaultUnavailable, Err: err}
 }
 
-// recoveryLevel is Key Vault's name for what the retention allows.
+// recoveryLevel is Key Vault's name for what retention and purge protection
+// allow.
 func (v *Vault) recoveryLevel() string {
+	level := "Recoverable"
 	if v.retention < defaultRetention {
-		return "CustomizedRecoverable+Purgeable"
+		level = "CustomizedRecoverable"
 	}
-	return "Recoverable+Purgeable"
+	if !v.protected {
+		level += "+Purgeable"
+	}
+	return level
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ const (
 	maxTokenRequest = 64 << 10
 
 	identityPath = "/msi/token"
+	imdsPath     = "/metadata/identity/oauth2/token"
 )
 
 // STSConfig is what a token service is made of.
@@ -35,6 +37,11 @@ type STSConfig struct {
 	TenantID     string
 	ClientID     string
 	ClientSecret broker.Value
+	// Certificates are those whose keys may sign assertions for the application
+	// instead of the secret. They have RSA keys.
+	Certificates []*x509.Certificate
+	// Federated are the identities elsewhere that stand for the application.
+	Federated []Federated
 	// KeyFile holds the key that signs tokens, made with mode 0600 where absent.
 	// Empty means a key of this process: its tokens end with it.
 	KeyFile string
@@ -43,6 +50,9 @@ type STSConfig struct {
 	// IdentityHeader is what a client of the managed identity endpoint must send
 	// in X-IDENTITY-HEADER. Empty turns that endpoint off.
 	IdentityHeader broker.Value
+	// IMDS turns on the identity endpoint of virtual machines. It gives a token to
+	// whoever can reach it: nothing secret is asked for there.
+	IMDS bool
 	// TokenLife is how long a token is valid; 0 means an hour.
 	TokenLife time.Duration
 	// Logger may be nil.
@@ -50,13 +60,18 @@ type STSConfig struct {
 }
 
 // STS is a small security token service that answers as Entra ID does: OpenID
-// discovery, the v2.0 token endpoint for a client secret, and App Service's
-// managed identity endpoint. All methods may be called concurrently.
+// discovery, the v2.0 token endpoint for a client secret or an assertion, and the
+// managed identity endpoints of App Service and of virtual machines. All methods
+// may be called concurrently.
 type STS struct {
 	config STSConfig
 	issuer string
+	// domain is what the vault is asked for as by a client that holds it to its
+	// challenge: the resource of NAME.vault.localhost at the authority's port.
+	domain string
 	key    *ecdsa.PrivateKey
 	keyID  string
+	certs  []certificate
 	log    *slog.Logger
 }
 
@@ -82,6 +97,13 @@ func NewSTS(c STSConfig) (*STS, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	certs, err := certificates(c.Certificates)
+	if err != nil {
+		return nil, fmt.Errorf("token service: %w", err)
+	}
+	if c.Federated, err = checkFederated(c.Federated); err != nil {
+		return nil, fmt.Errorf("token service: %w", err)
+	}
 	key, id, err := loadSigningKey(c.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("token service: %w", err)
@@ -91,8 +113,10 @@ func NewSTS(c STSConfig) (*STS, error) {
 	return &STS{
 		config: c,
 		issuer: c.Authority + "/" + c.TenantID + "/v2.0",
+		domain: localDomain(u.Port()),
 		key:    key,
 		keyID:  id,
+		certs:  certs,
 		log:    c.Logger,
 	}, nil
 }
@@ -100,8 +124,11 @@ func NewSTS(c STSConfig) (*STS, error) {
 // route returns the tenant that a path names, and its handler: nil if the path
 // is not the token service's.
 func (s *STS) route(path string) (tenant, method string, serve http.HandlerFunc) {
-	if path == identityPath {
+	switch path {
+	case identityPath:
 		return s.config.TenantID, http.MethodGet, s.serveIdentity
+	case imdsPath, imdsPath + "/": // clients have been seen to send either
+		return s.config.TenantID, http.MethodGet, s.serveIMDS
 	}
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch rest {
@@ -150,7 +177,7 @@ func (s *STS) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
 		"token_endpoint":                        base + "/oauth2/v2.0/token",
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"response_types_supported":              []string{"code"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{string(signingAlgorithm)},
@@ -175,22 +202,24 @@ func (s *STS) serveToken(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case form.Get("grant_type") != "client_credentials":
 		s.refuse(w, r, errGrant)
-	case !form.Has("client_secret"):
+	case !form.Has("client_secret") && !form.Has("client_assertion"):
 		s.refuse(w, r, errNoSecret)
 	case form.Get("client_id") != s.config.ClientID:
 		s.refuse(w, r, errClient)
-	case !sameSecret(form.Get("client_secret"), s.config.ClientSecret):
-		s.refuse(w, r, errSecret)
 	case !s.wantsAudience(form.Get("scope")):
 		s.refuse(w, r, errScope)
 	default:
+		if refusal := s.authenticate(form); refusal != nil {
+			s.refuse(w, r, *refusal)
+			return
+		}
 		token, expires, err := s.mint(time.Now())
 		if err != nil {
 			s.log.ErrorContext(r.Context(), "a token could not be made", "error", err)
 			s.refuse(w, r, errInternal)
 			return
 		}
-		s.log.DebugContext(r.Context(), "made a token for a client secret", "expires", expires)
+		s.log.DebugContext(r.Context(), "made a token for the application", "expires", expires)
 		life := int(s.config.TokenLife/time.Second) - 1 // as Entra: a second is on the way
 		writeJSON(w, http.StatusOK, map[string]any{
 			"token_type":     "Bearer",
@@ -199,6 +228,20 @@ func (s *STS) serveToken(w http.ResponseWriter, r *http.Request) {
 			"access_token":   token,
 		})
 	}
+}
+
+// authenticate judges the credential in a token request, nil being good.
+func (s *STS) authenticate(form url.Values) *stsError {
+	switch {
+	case form.Has("client_secret"):
+		if !sameSecret(form.Get("client_secret"), s.config.ClientSecret) {
+			return &errSecret
+		}
+		return nil
+	case form.Get("client_assertion_type") != assertionType:
+		return &errAssertionType
+	}
+	return s.checkAssertion(form.Get("client_assertion"), time.Now())
 }
 
 // wantsAudience reports whether a scope asks for the audience, and for no other
@@ -219,9 +262,19 @@ func (s *STS) wantsAudience(scope string) bool {
 	return found
 }
 
-// isAudience compares with and without a trailing slash, as Entra does.
+// localDomain is the resource of vaults on this machine.
+func localDomain(port string) string {
+	if port != "" {
+		port = ":" + port
+	}
+	return "https://vault.localhost" + port
+}
+
+// isAudience compares with and without a trailing slash, as Entra does. The
+// vault's domain on this machine stands for the audience: the token is the same.
 func (s *STS) isAudience(resource string) bool {
-	return strings.TrimSuffix(resource, "/") == s.config.Audience
+	resource = strings.TrimSuffix(resource, "/")
+	return resource == s.config.Audience || resource == s.domain
 }
 
 // sameSecret compares in a time that tells neither the length nor a prefix.

@@ -173,7 +173,7 @@ func TestTokenEndpoint(t *testing.T) {
 		"wrong secret":            {with("client_secret", "wrong"), 401, "invalid_client", 7000215},
 		"part of the secret":      {with("client_secret", clientSecret[:5]), 401, "invalid_client", 7000215},
 		"no secret":               {with("client_secret", ""), 401, "invalid_client", 7000216},
-		"assertion for a secret":  {with("client_secret", "", "client_assertion", "x.y.z"), 401, "invalid_client", 7000216},
+		"assertion of no type":    {with("client_secret", "", "client_assertion", "x.y.z"), 400, "invalid_request", 90013},
 		"wrong client":            {with("client_id", "other"), 400, "unauthorized_client", 700016},
 		"no client":               {with("client_id", ""), 400, "invalid_request", 900144},
 		"password grant":          {with("grant_type", "password"), 400, "unsupported_grant_type", 70003},
@@ -255,13 +255,16 @@ func TestOwns(t *testing.T) {
 		"/" + tenant + "/oauth2/v2.0/token":                     true,
 		"/other/oauth2/v2.0/token":                              true, // to be told that the tenant is wrong
 		"/msi/token":                                            true,
+		"/metadata/identity/oauth2/token":                       true,
+		"/metadata/identity/oauth2/token/":                      true,
+		"/metadata/identity/oauth2/token//":                     false,
 		"/":                                                     false,
 		"/secrets":                                              false,
 		"/secrets/msi/token":                                    false,
-		"/secrets/oauth2/0123456789abcdef0123456789abcdef": false,
-		"/keys/n//sign":                      false,
-		"/" + tenant + "/oauth2/v2.0/token/": false,
-		"//" + tenant + "/oauth2/v2.0/token": false,
+		"/secrets/oauth2/0123456789abcdef0123456789abcdef":      false,
+		"/keys/n//sign":                                         false,
+		"/" + tenant + "/oauth2/v2.0/token/":                    false,
+		"//" + tenant + "/oauth2/v2.0/token":                    false,
 	}
 	for path, want := range tests {
 		if got := s.Owns(path); got != want {

@@ -23,9 +23,23 @@ var (
 	errGrant       = stsError{http.StatusBadRequest, "unsupported_grant_type", 70003, "The grant type is not supported. Use client_credentials."}
 	errClient      = stsError{http.StatusBadRequest, "unauthorized_client", 700016, "Application not found in the directory. Use the client ID that this vault was started with."}
 	errScope       = stsError{http.StatusBadRequest, "invalid_scope", 70011, "The scope is not valid. Use the vault's audience followed by /.default."}
-	errNoSecret    = stsError{http.StatusUnauthorized, "invalid_client", 7000216, "A 'client_secret' is required for the 'client_credentials' grant type."}
+	errNoSecret    = stsError{http.StatusUnauthorized, "invalid_client", 7000216, "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type."}
 	errSecret      = stsError{http.StatusUnauthorized, "invalid_client", 7000215, "Invalid client secret provided. Use the secret that this vault was started with."}
 	errInternal    = stsError{http.StatusInternalServerError, "server_error", 90033, "A transient error has occurred. Try again."}
+)
+
+// Of assertions. Which of them a client is told never depends on a key.
+var (
+	errAssertionType  = stsError{http.StatusBadRequest, "invalid_request", 90013, "Invalid input: the client_assertion_type must be " + assertionType + "."}
+	errAssertionForm  = stsError{http.StatusBadRequest, "invalid_request", 50027, "JWT token is invalid or malformed. An assertion is signed with PS256 or RS256, and at most 16 KiB long."}
+	errAssertionKey   = stsError{http.StatusUnauthorized, "invalid_client", 700027, "The certificate with identifier used to sign the client assertion is not registered on application, is not valid now, or did not make this signature."}
+	errAssertionApp   = stsError{http.StatusUnauthorized, "invalid_client", 700021, "Client assertion application identifier doesn't match 'client_id' parameter."}
+	errAssertionAud   = stsError{http.StatusUnauthorized, "invalid_client", 700023, "Client assertion audience claim does not match Realm issuer. Use the token endpoint."}
+	errAssertionTime  = stsError{http.StatusUnauthorized, "invalid_client", 700024, "Client assertion is not within its valid time range."}
+	errFederatedIss   = stsError{http.StatusUnauthorized, "invalid_client", 700211, "No matching federated identity record found for presented assertion issuer."}
+	errFederatedAud   = stsError{http.StatusUnauthorized, "invalid_client", 700212, "No matching federated identity record found for presented assertion audience."}
+	errFederatedSub   = stsError{http.StatusUnauthorized, "invalid_client", 700213, "No matching federated identity record found for presented assertion subject."}
+	errFederatedToken = stsError{http.StatusUnauthorized, "invalid_client", 700027, "Client assertion failed signature validation: no configured key of the issuer made it."}
 )
 
 func missingParameter(name string) stsError {

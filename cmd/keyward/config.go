@@ -17,7 +17,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
-	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/audit"
 )
 
@@ -153,10 +152,12 @@ func (m *syncMode) UnmarshalYAML(n ast.Node) error {
 
 // vaultConfig is a vault: one of url, with a credential, or local.
 type vaultConfig struct {
-	URL        string           `yaml:"url"`    // https://{name}.vault.azure.net
-	CAFile     string           `yaml:"caFile"` // a private CA, if any
+	URL string `yaml:"url"` // https://{name}.vault.azure.net, or another cloud's
+	// CAFile is a private CA, if any: of the vault, of an authority that is not
+	// Azure's, and of a managed identity's endpoint.
+	CAFile     string           `yaml:"caFile"`
 	APIVersion string           `yaml:"apiVersion"`
-	Credential credentialConfig `yaml:"credential"`
+	Credential credentialConfig `yaml:"credential"` // see config_credentials.go
 	Local      *localConfig     `yaml:"local"`
 }
 
@@ -167,41 +168,10 @@ type localConfig struct {
 	KeyFile string `yaml:"keyFile"`
 }
 
-// credentialConfig is exactly one way to get tokens from Microsoft Entra ID.
-type credentialConfig struct {
-	ManagedIdentity *managedIdentityConfig `yaml:"managedIdentity"`
-	ClientSecret    *clientSecretConfig    `yaml:"clientSecret"`
-	// Known, and refused until they are built.
-	ClientCertificate map[string]any `yaml:"clientCertificate"`
-	WorkloadIdentity  map[string]any `yaml:"workloadIdentity"`
-	AzureCLI          map[string]any `yaml:"azureCli"`
-	Default           map[string]any `yaml:"default"`
-}
-
-// managedIdentityConfig: the system-assigned identity, or the user-assigned one
-// of clientId.
-type managedIdentityConfig struct {
-	ClientID string `yaml:"clientId"`
-}
-
-// clientSecretConfig: an app registration with a secret, from a file or from
-// the environment variable that secretEnv names.
-type clientSecretConfig struct {
-	TenantID   string `yaml:"tenantId"`
-	ClientID   string `yaml:"clientId"`
-	SecretFile string `yaml:"secretFile"`
-	SecretEnv  string `yaml:"secretEnv"`
-	// Authority is the token endpoint's host, such as
-	// https://login.microsoftonline.us. Default: the public cloud's.
-	Authority string `yaml:"authority"`
-	// secretText serves keyward dev, which keeps no such file.
-	secretText broker.Value
-}
-
 // inlineSecrets are keys by which people put a secret into a configuration.
-var inlineSecrets = []string{"secret", "clientSecret", "password", "token", "value", "key"}
+var inlineSecrets = []string{"secret", "clientSecret", "password", "certificate", "token", "value", "key"}
 
-const noInlineSecret = "a secret does not stand in the configuration: name a file (secretFile, keyFile), or an environment variable (secretEnv)"
+const noInlineSecret = "a secret does not stand in the configuration: name a file (secretFile, passwordFile, keyFile), or an environment variable (secretEnv, passwordEnv)"
 
 // loadConfig reads and checks a configuration. Warnings name what is accepted
 // and has no effect.
@@ -290,26 +260,4 @@ func (c *config) file(path string) string {
 		return path
 	}
 	return filepath.Join(c.dir, path)
-}
-
-// secret reads the client secret from where the configuration says.
-func (s *clientSecretConfig) secret(c *config, env func(string) string) (broker.Value, error) {
-	switch {
-	case s.secretText.Len() > 0:
-		return s.secretText, nil
-	case s.SecretEnv != "":
-		if v := env(s.SecretEnv); v != "" {
-			return broker.NewValue(v), nil
-		}
-		return broker.Value{}, fmt.Errorf("the environment variable %s is empty: it is to hold the client secret", s.SecretEnv)
-	}
-	text, err := os.ReadFile(c.file(s.SecretFile))
-	if err != nil {
-		return broker.Value{}, fmt.Errorf("the client secret: %w", err)
-	}
-	v := strings.TrimSpace(string(text))
-	if v == "" {
-		return broker.Value{}, fmt.Errorf("the client secret: %s is empty", s.SecretFile)
-	}
-	return broker.NewValue(v), nil
 }

@@ -34,6 +34,18 @@ vaults:
   shop:
     url: https://shop.vault.azure.net
     credential: {clientSecret: {tenantId: t, clientId: c, secretEnv: SHOP_SECRET, authority: "https://login.microsoftonline.us"}}
+  gate:
+    url: https://gate.vault.azure.cn
+    credential: {clientCertificate: {tenantId: t, clientId: c, certificateFile: gate.pfx, passwordFile: gate.txt, authority: "https://login.example"}}
+  pods:
+    url: https://pods.vault.azure.net
+    credential: {workloadIdentity: {tenantId: t, clientId: c, tokenFile: token, authority: "https://login.example"}}
+  desk:
+    url: https://desk.vault.azure.net
+    credential: {azureCli: {tenantId: t}}
+  any:
+    url: https://any.vault.azure.net
+    credential: {default: {}}
   edge:
     local: {path: vault.db, keyFile: vault.key}
 `
@@ -50,7 +62,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "keyward.yaml:12:36: cache.staleIfError has no effect yet") {
 		t.Errorf("warnings %q, want one of staleIfError", warnings)
 	}
-	if c.Cache.TTL.Duration != 90*time.Second || c.Audit.Sync.Sync != audit.SyncAlways || len(c.Vaults) != 3 ||
+	if c.Cache.TTL.Duration != 90*time.Second || c.Audit.Sync.Sync != audit.SyncAlways || len(c.Vaults) != 7 ||
 		c.Identity.JWT[0].GroupsClaim != "groups" || c.Vaults["pay"].APIVersion != "7.6" {
 		t.Errorf("read %+v", c)
 	}
@@ -85,7 +97,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	tests := map[string]struct{ text, want string }{
 		"an unknown key":           {replace("audit:  {path", "audti:  {path"), `k.yaml:11:1: unknown key "audti"`},
-		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:26:1: `},
+		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:38:1: `},
 		"a wrong type":             {replace(`cache:  {ttl: "90s"`, "cache:  {ttl: soon"), "k.yaml:12:15: "},
 		"a list for a map":         {replace("policy: {path: policy/}", "policy: [policy/]"), "k.yaml:10:9: "},
 		"broken YAML":              {replace("policy: {path: policy/}", "policy: {path: policy/"), "k.yaml:"},
@@ -94,7 +106,6 @@ func TestConfigRefuses(t *testing.T) {
 		"no place of a secret":     {replace("secretEnv: SHOP_SECRET, ", ""), "either secretFile"},
 		"http to a vault":          {replace("url: https://pay", "url: http://pay"), "k.yaml:17:10: vaults.pay.url: want the vault's URL, https://"},
 		"no credential":            {replace("credential: {managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "credential: {}"), "vaults.pay.credential: want exactly one"},
-		"a credential to come":     {replace("{managedIdentity: {clientId: 11111111-1111-1111-1111-111111111111}}", "{azureCli: {}}"), "not built yet"},
 		"a bad alias":              {replace("  shop:", "  Shop.1:"), "an alias is"},
 		"a bad sync":               {replace("sync: always", "sync: sometimes"), "k.yaml:11:"},
 		"a negative TTL":           {replace(`ttl: "90s"`, "ttl: -1s"), "k.yaml:12:15: want a duration"},
@@ -120,34 +131,6 @@ func TestConfigRefuses(t *testing.T) {
 			}
 			if !strings.HasPrefix(err.Error(), "k.yaml:") {
 				t.Errorf("the error has no position: %v", err)
-			}
-		})
-	}
-}
-
-func TestClientSecretIsFoundOrMissed(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "s"), []byte("from a file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "empty"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env := func(k string) string { return map[string]string{"SET": "from the environment"}[k] }
-	for name, tt := range map[string]struct {
-		s    clientSecretConfig
-		want string // "" for an error
-	}{
-		"file":           {clientSecretConfig{SecretFile: "s"}, "from a file"},
-		"environment":    {clientSecretConfig{SecretEnv: "SET"}, "from the environment"},
-		"empty file":     {clientSecretConfig{SecretFile: "empty"}, ""},
-		"no file":        {clientSecretConfig{SecretFile: "gone"}, ""},
-		"empty variable": {clientSecretConfig{SecretEnv: "UNSET"}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v, err := tt.s.secret(&config{dir: dir}, env)
-			if (err != nil) != (tt.want == "") || v.Reveal() != tt.want {
-				t.Errorf("got %q, %v", v.Reveal(), err)
 			}
 		})
 	}

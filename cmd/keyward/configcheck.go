@@ -118,7 +118,7 @@ func (k *configCheck) vault(at, alias string, v vaultConfig) {
 		k.errorf(at, "an alias is 1 to 63 of [a-z0-9-], not starting or ending with a hyphen")
 	}
 	if v.Local != nil {
-		if v.URL != "" || v.credentials() > 0 {
+		if v.URL != "" || v.Credential.count() > 0 {
 			k.errorf(at, "a vault has either local or url with a credential")
 		}
 		k.require(at+".local.path", v.Local.Path, "name the vault's file")
@@ -129,39 +129,66 @@ func (k *configCheck) vault(at, alias string, v vaultConfig) {
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
 		k.errorf(at+".url", "want the vault's URL, https://{name}.vault.azure.net and nothing behind it, or local for an embedded vault")
 	}
-	switch cred := v.Credential; {
-	case v.credentials() != 1:
-		k.errorf(at+".credential", "want exactly one of managedIdentity (with nothing to set: managedIdentity: {}) and clientSecret")
-	case cred.ClientSecret != nil:
-		s, at := cred.ClientSecret, at+".credential.clientSecret"
-		k.require(at+".tenantId", s.TenantID, "name the tenant's id")
-		k.require(at+".clientId", s.ClientID, "name the application's (client) id")
+	k.credential(at+".credential", v.Credential)
+}
+
+func (k *configCheck) credential(at string, c credentialConfig) {
+	if c.count() != 1 {
+		k.errorf(at, "want exactly one of managedIdentity, workloadIdentity, clientCertificate, clientSecret, azureCli and default "+
+			"(with nothing to set: managedIdentity: {})")
+		return
+	}
+	switch {
+	case c.ManagedIdentity != nil:
+		m, given := c.ManagedIdentity, 0
+		for _, id := range []string{m.ClientID, m.ObjectID, m.ResourceID} {
+			if id != "" {
+				given++
+			}
+		}
+		if given > 1 {
+			k.errorf(at+".managedIdentity", "name the identity by one of clientId, objectId and resourceId")
+		}
+	case c.WorkloadIdentity != nil:
+		k.authority(at+".workloadIdentity", c.WorkloadIdentity.Authority)
+	case c.ClientCertificate != nil:
+		s, at := c.ClientCertificate, at+".clientCertificate"
+		k.application(at, s.TenantID, s.ClientID, s.Authority)
+		k.require(at+".certificateFile", s.CertificateFile, "name the file with the certificate and its key, PEM or PFX")
+		if s.PasswordFile != "" && s.PasswordEnv != "" {
+			k.errorf(at, "name where the PFX's password is: either passwordFile, or the environment variable as passwordEnv")
+		}
+		k.variable(at+".passwordEnv", s.PasswordEnv)
+	case c.ClientSecret != nil:
+		s, at := c.ClientSecret, at+".clientSecret"
+		k.application(at, s.TenantID, s.ClientID, s.Authority)
 		if (s.SecretFile == "") == (s.SecretEnv == "") {
 			k.errorf(at, "name where the secret is: either secretFile, or the environment variable as secretEnv")
 		}
-		if s.SecretEnv != "" && !variableName.MatchString(s.SecretEnv) {
-			// It may be the secret itself: not to be repeated.
-			k.errorf(at+".secretEnv", "want the name of an environment variable, such as KEYWARD_PAY_SECRET")
-		}
-		if u, err := url.Parse(s.Authority); s.Authority != "" && (err != nil || u.Scheme != "https") {
-			k.errorf(at+".authority", "want an https:// URL")
-		}
-	case cred.ManagedIdentity == nil:
-		k.errorf(at+".credential", "this kind of credential is not built yet; use managedIdentity or clientSecret")
+		k.variable(at+".secretEnv", s.SecretEnv)
 	}
 }
 
-// credentials counts the kinds that are given.
-func (v vaultConfig) credentials() int {
-	n := 0
-	c := v.Credential
-	for _, given := range []bool{
-		c.ManagedIdentity != nil, c.ClientSecret != nil, c.ClientCertificate != nil,
-		c.WorkloadIdentity != nil, c.AzureCLI != nil, c.Default != nil,
-	} {
-		if given {
-			n++
-		}
+// application checks what names an application, and where it gets its tokens.
+func (k *configCheck) application(at, tenant, client, authority string) {
+	k.require(at+".tenantId", tenant, "name the tenant's id")
+	k.require(at+".clientId", client, "name the application's (client) id")
+	k.authority(at, authority)
+}
+
+func (k *configCheck) authority(at, authority string) {
+	if authority == "" {
+		return
 	}
-	return n
+	if u, err := url.Parse(authority); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		k.errorf(at+".authority", "want an https:// URL, such as https://login.microsoftonline.us")
+	}
+}
+
+// variable checks the name of an environment variable. It may be the secret
+// itself: not to be repeated.
+func (k *configCheck) variable(at, name string) {
+	if name != "" && !variableName.MatchString(name) {
+		k.errorf(at, "want the name of an environment variable, such as KEYWARD_PAY_SECRET")
+	}
 }

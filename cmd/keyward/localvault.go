@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,6 +48,20 @@ type localVaultConfig struct {
 	// managed identity is asked with.
 	tokenKeyFile   string
 	identityHeader broker.Value
+	options        vaultOptions
+}
+
+// vaultOptions are what keyward vault can be told beyond where its vault lies.
+type vaultOptions struct {
+	retentionDays   int32
+	purgeProtection bool
+	// How the application can ask for tokens beside its secret.
+	certificates []*x509.Certificate
+	federated    []localvault.Federated
+	imds         bool
+	simulate     simulation
+	// env is added to vault.env.
+	env [][2]string
 }
 
 func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) {
@@ -57,11 +72,16 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 		ClientSecret:   c.secret,
 		KeyFile:        c.tokenKeyFile,
 		IdentityHeader: c.identityHeader,
+		Certificates:   c.options.certificates,
+		Federated:      c.options.federated,
+		IMDS:           c.options.imds,
+		TokenLife:      c.options.simulate.tokenLife,
 		Logger:         c.store.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
+	c.store.RetentionDays, c.store.PurgeProtection = c.options.retentionDays, c.options.purgeProtection
 	store, err := localvault.Open(c.store)
 	if err != nil {
 		return nil, err
@@ -72,6 +92,7 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 		Tokens:    sts,
 		Authority: c.authority + "/" + localTenant,
 		Resource:  localvault.DefaultAudience,
+		Simulate:  c.options.simulate.Simulation,
 		Logger:    c.store.Logger,
 	})
 	return &localVault{
@@ -102,6 +123,7 @@ type vaultServer struct {
 	*localVault
 	dir    string
 	header broker.Value // what managed identity is asked with
+	env    [][2]string
 	http   *http.Server
 	ln     net.Listener
 }
@@ -109,6 +131,10 @@ type vaultServer struct {
 // openVaultServer opens the folder's vault. The folder has a CA and a server
 // certificate.
 func openVaultServer(dir string, ln net.Listener, log *slog.Logger) (*vaultServer, error) {
+	return openVaultServerAs(vaultOptions{}, dir, ln, log)
+}
+
+func openVaultServerAs(options vaultOptions, dir string, ln net.Listener, log *slog.Logger) (*vaultServer, error) {
 	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem"))
 	if err != nil {
 		return nil, err
@@ -139,6 +165,7 @@ func openVaultServer(dir string, ln net.Listener, log *slog.Logger) (*vaultServe
 		secret:         secret,
 		tokenKeyFile:   filepath.Join(dir, "vault-token-key.pem"),
 		identityHeader: header,
+		options:        options,
 	})
 	if err != nil {
 		return nil, err
@@ -147,6 +174,7 @@ func openVaultServer(dir string, ln net.Listener, log *slog.Logger) (*vaultServe
 		localVault: vault,
 		dir:        dir,
 		header:     header,
+		env:        options.env,
 		ln:         ln,
 		http: &http.Server{
 			Handler:           vault,
@@ -187,7 +215,7 @@ func (s *vaultServer) writeEnv() error {
 		return err
 	}
 	var b strings.Builder
-	for _, kv := range [][2]string{
+	for _, kv := range append([][2]string{
 		{"VAULT_URL", s.authority},
 		{"AZURE_TENANT_ID", localTenant},
 		{"AZURE_CLIENT_ID", localClientID},
@@ -199,7 +227,7 @@ func (s *vaultServer) writeEnv() error {
 		{"IDENTITY_ENDPOINT", s.authority + "/msi/token"},
 		{"IDENTITY_HEADER", s.header.Reveal()},
 		{"AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential"},
-	} {
+	}, s.env...) {
 		b.WriteString(kv[0] + "=" + shellQuote(kv[1]) + "\n")
 	}
 	return writeFile(filepath.Join(s.dir, "vault.env"), []byte(b.String()))

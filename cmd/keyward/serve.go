@@ -1,28 +1,22 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/policy"
 )
-
-// onlineTimeout bounds what --check --online asks of each vault.
-const onlineTimeout = 15 * time.Second
 
 type serveCmd struct {
 	logFlags
 
 	Config string `required:"" placeholder:"FILE" help:"The configuration file, YAML."`
 	Check  bool   `help:"Only check the configuration, the policies and the files they name; serve nothing."`
-	Online bool   `help:"With --check: also get a token for each vault, and list it."`
+	Online bool   `help:"With --check: also get a token for each vault, list it, and name the permission that is missing."`
 }
 
 // Help shows a configuration.
@@ -77,31 +71,7 @@ func (w wiring) check(a *app, online bool) error {
 	if !online {
 		return nil
 	}
-	tel, err := newTelemetry(a.ctx, func(string) string { return "" }, w.log)
-	if err != nil {
-		return err
-	}
-	defer tel.close(w.log)
-	for alias, v := range w.config.Vaults {
-		if v.Local != nil { // to open it would change it, and a broker may have it open
-			fmt.Fprintf(a.out, "vault %s: embedded, not opened\n", alias)
-			delete(w.config.Vaults, alias)
-		}
-	}
-	v, err := w.openVaults(tel)
-	if err != nil {
-		return err
-	}
-	defer v.close() //nolint:errcheck // nothing was written
-	var failed []error
-	for _, alias := range slices.Sorted(maps.Keys(v.clients)) {
-		if err := listOne(a.ctx, alias, v.clients[alias]); err != nil {
-			failed = append(failed, fmt.Errorf("vault %s: %w", alias, err))
-			continue
-		}
-		fmt.Fprintf(a.out, "vault %s: ok\n", alias)
-	}
-	return errors.Join(failed...)
+	return w.checkOnline(a)
 }
 
 // checkAudit looks whether the audit log could be opened, without making it.
@@ -123,22 +93,11 @@ func (w wiring) checkVaults() error {
 		}
 		roots, err := certPool(w.config.file(v.CAFile))
 		if err == nil {
-			_, err = w.credential(v.Credential, roots, nil)
+			_, err = w.credential(v.URL, v.Credential, roots, nil)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("vaults.%s: %w", alias, err))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func listOne(ctx context.Context, alias string, store broker.SecretStore) error {
-	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
-	defer cancel()
-	name, err := broker.VaultName(alias)
-	if err != nil {
-		return err
-	}
-	_, err = store.ListSecrets(ctx, name, broker.Page{Size: 1})
-	return err
 }

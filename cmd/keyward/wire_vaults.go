@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -74,7 +73,7 @@ func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry
 	if err != nil {
 		return fmt.Errorf("caFile: %w", err)
 	}
-	source, err := w.credential(c.Credential, roots, transport)
+	source, err := w.credential(c.URL, c.Credential, roots, transport)
 	if err != nil {
 		return fmt.Errorf("credential: %w", err)
 	}
@@ -99,21 +98,4 @@ func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry
 	v.closers = append(v.closers, func() error { client.Close(); return nil })
 	v.clients[alias] = client
 	return nil
-}
-
-func (w wiring) credential(c credentialConfig, roots *x509.CertPool, transport http.RoundTripper) (keyvault.TokenSource, error) {
-	if s := c.ClientSecret; s != nil {
-		secret, err := s.secret(w.config, w.env)
-		if err != nil {
-			return nil, err
-		}
-		cfg := keyvault.ClientSecretConfig{
-			TenantID: s.TenantID, ClientID: s.ClientID, Secret: secret, Authority: s.Authority, Transport: transport,
-		}
-		if s.Authority != "" { // a private authority has the vault's private CA
-			cfg.RootCAs = roots
-		}
-		return keyvault.ClientSecret(cfg)
-	}
-	return keyvault.ManagedIdentity(keyvault.ManagedIdentityConfig{ClientID: c.ManagedIdentity.ClientID})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/keyvault"
@@ -19,6 +20,10 @@ type refusal struct {
 	code    string
 	inner   string
 	message string
+	// challenge is added to that of a 401.
+	challenge string
+	// retryAfter is told if it is not zero.
+	retryAfter time.Duration
 	// cause is for the log.
 	cause error
 }
@@ -83,14 +88,13 @@ var refusals = map[broker.Code]refusal{
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*refusal](err)
 	if !ok {
-		be := broker.AsError(err)
-		if be.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(be.RetryAfter.Seconds()))))
-		}
-		e = h.translate(r, be)
+		e = h.translate(r, broker.AsError(err))
+	}
+	if e.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retryAfter.Seconds()))))
 	}
 	if e.status == http.StatusUnauthorized {
-		w.Header().Set("Www-Authenticate", h.challenge)
+		w.Header().Set("Www-Authenticate", h.challengeTo(r.Host)+e.challenge)
 	}
 	if e.cause != nil {
 		level := slog.LevelInfo
@@ -117,6 +121,7 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 		e.message = err.Message
 	}
 	e.message = strings.ReplaceAll(e.message, "{name}", shorten(secretPart(r)))
+	e.retryAfter = err.RetryAfter
 	if e.status >= http.StatusInternalServerError {
 		e.cause = err
 	}

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/keyward/keyward/broker"
@@ -29,11 +28,9 @@ const (
 	maxBackupBodyLen = 2 << 20
 	maxTokenLen      = 16 << 10
 	maxEchoLen       = 128
+	// region is where a vault on this machine is.
+	region = "local"
 )
-
-// apiVersions are those whose contract for secrets the handler keeps. The last
-// one is the newest.
-var apiVersions = []string{"7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"}
 
 // TokenVerifier judges bearer tokens: signature, audience, expiry. An error
 // refuses the token; its text is logged, not told, unless it has Key Vault's
@@ -57,16 +54,20 @@ type Config struct {
 	// Tokens judges every request's token. Without it every request is refused.
 	Tokens TokenVerifier
 	// Authority is the URL of the token service with the tenant as its path, and
-	// Resource the audience of tokens: a client without a token is told both.
+	// Resource the audience of tokens: a client without a token is told both. To
+	// one that asks NAME.vault.localhost the resource is that domain.
 	Authority string
 	Resource  string
+	// Simulate is what to try a client with.
+	Simulate Simulation
 	// Logger may be nil.
 	Logger *slog.Logger
 }
 
 type handler struct {
 	Config
-	challenge string
+	versions DeletedVersioner // nil if the store is none
+	asked    []check
 }
 
 // New returns a handler. It may serve concurrently.
@@ -74,10 +75,15 @@ func New(c Config) http.Handler {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &handler{
-		Config:    c,
-		challenge: fmt.Sprintf("Bearer authorization=%q, resource=%q", c.Authority, c.Resource),
+	h := &handler{
+		Config: c,
 	}
+	h.versions, _ = c.Secrets.(DeletedVersioner)
+	h.asked = h.checks(c.Simulate)
+	if c.Simulate.Settle > 0 {
+		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
+	}
+	return h
 }
 
 // request is one request that was let in.
@@ -90,16 +96,18 @@ type request struct {
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	wait(r.Context(), h.Simulate.Latency)
 	header := w.Header()
 	header.Set("Cache-Control", "no-cache")
 	header.Set("Strict-Transport-Security", "max-age=31536000;includeSubDomains")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Ms-Keyvault-Region", "local")
+	header.Set("X-Ms-Keyvault-Region", region)
 	header.Set("X-Ms-Keyvault-Service-Version", "1.9.0.0")
 	header.Set("X-Ms-Request-Id", newRequestID())
 	if id := r.Header.Get("X-Ms-Client-Request-Id"); id != "" && len(id) <= maxEchoLen {
 		header.Set("X-Ms-Client-Request-Id", id)
 	}
+	r = overridden(r)
 	v, err := h.serve(r)
 	if err != nil {
 		h.refuse(w, r, err)
@@ -117,33 +125,41 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // The token comes first, before the body is read: a client's first request has
 // neither, and asks for the challenge.
 func (h *handler) serve(r *http.Request) (any, error) {
-	if err := h.authenticate(r); err != nil {
+	token, err := h.authenticate(r)
+	if err != nil {
 		return nil, err
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badParameter("The query string is malformed.")
 	}
-	version := query.Get("api-version")
-	if version == "" {
-		return nil, badParameter(`The "api-version" query parameter is required.`)
-	}
-	if !slices.Contains(apiVersions, version) {
-		return nil, badParameter(fmt.Sprintf("The specified version (%s) is not recognized. Consider using the latest supported version (%s).",
-			shorten(version), apiVersions[len(apiVersions)-1]))
+	version, err := apiVersionOf(query)
+	if err != nil {
+		return nil, err
 	}
 	rt, err := h.match(r)
 	if err != nil {
 		return nil, err
 	}
-	return rt.act(h, r.Context(), request{Request: r, query: query, apiVersion: version, route: rt})
+	req := request{Request: r, query: query, apiVersion: version, route: rt}
+	for _, ask := range h.asked {
+		if err := ask(call{request: req, token: token}); err != nil {
+			return nil, err
+		}
+	}
+	act := rt.act
+	if rt.lists && h.Simulate.EmptyPages {
+		act = emptyFirst(act)
+	}
+	return act(h, r.Context(), req)
 }
 
-func (h *handler) authenticate(r *http.Request) error {
+// authenticate returns the request's token, which is good.
+func (h *handler) authenticate(r *http.Request) (string, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return &refusal{
+		return "", &refusal{
 			status: http.StatusUnauthorized, code: keyvault.ErrorUnauthorized,
 			message: "AKV10000: Request is missing a Bearer or PoP token.",
 		}
@@ -157,12 +173,28 @@ func (h *handler) authenticate(r *http.Request) error {
 		if e, ok := errors.AsType[tokenRefusal](err); ok {
 			message = e.AKV()
 		}
-		return &refusal{
+		return "", &refusal{
 			status: http.StatusUnauthorized, code: keyvault.ErrorUnauthorized,
 			message: message, cause: err,
 		}
 	}
-	return nil
+	return token, nil
+}
+
+// overridden returns r with the method that a POST says it stands for: Key
+// Vault knows two headers for clients that can send no other method.
+func overridden(r *http.Request) *http.Request {
+	if r.Method != http.MethodPost {
+		return r
+	}
+	for _, header := range []string{"X-HTTP-METHOD", "X-HTTP-REQUEST"} {
+		if method := r.Header.Get(header); method != "" {
+			other := *r
+			other.Method = strings.ToUpper(method)
+			return &other
+		}
+	}
+	return r
 }
 
 // origin is where ids and links lead: the authority that the client asked.

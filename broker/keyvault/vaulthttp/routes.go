@@ -14,14 +14,42 @@ import (
 // route is what a method and a path ask for.
 type route struct {
 	name broker.Name // of the secret, with its version if the path has one
-	act  func(h *handler, ctx context.Context, r request) (any, error)
+	operation
 }
+
+// operation is what is done with what a path names.
+type operation struct {
+	// permission is the data action that Azure's roles give, without the
+	// provider before it.
+	permission string
+	act        action
+	lists      bool
+}
+
+type action func(h *handler, ctx context.Context, r request) (any, error)
+
+// The operations, by what they do.
+var (
+	opSet         = operation{permission: "secrets/setSecret/action", act: (*handler).setSecret}
+	opGet         = operation{permission: "secrets/getSecret/action", act: (*handler).getSecret}
+	opUpdate      = operation{permission: "secrets/update/action", act: (*handler).updateSecret}
+	opDelete      = operation{permission: "secrets/delete", act: (*handler).deleteSecret}
+	opList        = operation{permission: "secrets/readMetadata/action", act: (*handler).listSecrets, lists: true}
+	opVersions    = operation{permission: "secrets/readMetadata/action", act: (*handler).listVersions, lists: true}
+	opBackup      = operation{permission: "secrets/backup/action", act: (*handler).backupSecret}
+	opRestore     = operation{permission: "secrets/restore/action", act: (*handler).restoreSecret}
+	opGetDeleted  = operation{permission: "secrets/readMetadata/action", act: (*handler).getDeleted}
+	opListDeleted = operation{permission: "secrets/readMetadata/action", act: (*handler).listDeleted, lists: true}
+	opRecover     = operation{permission: "secrets/recover/action", act: (*handler).recoverSecret}
+	opPurge       = operation{permission: "secrets/purge/action", act: (*handler).purgeSecret}
+)
 
 // match finds the route of a request:
 //
 //	GET    /secrets
 //	POST   /secrets/restore
-//	GET    /secrets/{name}            also with a slash at its end
+//	GET    /secrets/{name}            also with one slash at its end, or two:
+//	                                  an empty version is the latest
 //	PUT    /secrets/{name}
 //	PATCH  /secrets/{name}
 //	DELETE /secrets/{name}
@@ -39,6 +67,9 @@ type route struct {
 func (h *handler) match(r *http.Request) (route, error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/")
 	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	if len(parts) == 3 && parts[0] == "secrets" && parts[2] == "" {
+		parts = parts[:2]
+	}
 	if !ok || len(parts) > 3 {
 		return route{}, errNoSuchPath
 	}
@@ -54,10 +85,10 @@ func (h *handler) match(r *http.Request) (route, error) {
 func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 	switch {
 	case len(parts) == 0:
-		return pick(r, broker.Name{}, actions{http.MethodGet: (*handler).listSecrets})
+		return pick(r, broker.Name{}, actions{http.MethodGet: opList})
 	case len(parts) == 1 && parts[0] == "restore" && r.Method == http.MethodPost:
 		// With other methods, it is a secret of that name.
-		return route{act: (*handler).restoreSecret}, nil
+		return route{operation: opRestore}, nil
 	}
 	name, err := h.secret(parts[0])
 	if err != nil {
@@ -65,17 +96,17 @@ func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 	}
 	if len(parts) == 1 {
 		return pick(r, name, actions{
-			http.MethodGet:    (*handler).getSecret,
-			http.MethodPut:    (*handler).setSecret,
-			http.MethodPatch:  (*handler).updateSecret,
-			http.MethodDelete: (*handler).deleteSecret,
+			http.MethodGet:    opGet,
+			http.MethodPut:    opSet,
+			http.MethodPatch:  opUpdate,
+			http.MethodDelete: opDelete,
 		})
 	}
 	switch parts[1] {
 	case "versions":
-		return pick(r, name, actions{http.MethodGet: (*handler).listVersions})
+		return pick(r, name, actions{http.MethodGet: opVersions})
 	case "backup":
-		return pick(r, name, actions{http.MethodPost: (*handler).backupSecret})
+		return pick(r, name, actions{http.MethodPost: opBackup})
 	}
 	// Ids are compared without case.
 	version, err := name.WithVersion(strings.ToLower(parts[1]))
@@ -83,14 +114,14 @@ func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 		return route{}, badParameter("The request URI contains an invalid version: " + shorten(parts[1]))
 	}
 	return pick(r, version, actions{
-		http.MethodGet:   (*handler).getSecret,
-		http.MethodPatch: (*handler).updateSecret,
+		http.MethodGet:   opGet,
+		http.MethodPatch: opUpdate,
 	})
 }
 
 func (h *handler) matchDeleted(r *http.Request, parts []string) (route, error) {
 	if len(parts) == 0 {
-		return pick(r, broker.Name{}, actions{http.MethodGet: (*handler).listDeleted})
+		return pick(r, broker.Name{}, actions{http.MethodGet: opListDeleted})
 	}
 	name, err := h.secret(parts[0])
 	switch {
@@ -98,11 +129,11 @@ func (h *handler) matchDeleted(r *http.Request, parts []string) (route, error) {
 		return route{}, err
 	case len(parts) == 1:
 		return pick(r, name, actions{
-			http.MethodGet:    (*handler).getDeleted,
-			http.MethodDelete: (*handler).purgeSecret,
+			http.MethodGet:    opGetDeleted,
+			http.MethodDelete: opPurge,
 		})
 	case parts[1] == "recover":
-		return pick(r, name, actions{http.MethodPost: (*handler).recoverSecret})
+		return pick(r, name, actions{http.MethodPost: opRecover})
 	}
 	return route{}, errNoSuchPath
 }
@@ -125,15 +156,15 @@ var errNoSuchPath = &refusal{
 	message: "The requested path does not exist.",
 }
 
-type actions map[string]func(*handler, context.Context, request) (any, error)
+type actions map[string]operation
 
 func pick(r *http.Request, name broker.Name, by actions) (route, error) {
-	act, ok := by[r.Method]
+	op, ok := by[r.Method]
 	if !ok {
 		return route{}, &refusal{
 			status: http.StatusMethodNotAllowed, code: keyvault.ErrorMethodNotAllowed,
 			message: fmt.Sprintf("HTTP %s not allowed", shorten(r.Method)),
 		}
 	}
-	return route{name: name, act: act}, nil
+	return route{name: name, operation: op}, nil
 }

@@ -58,12 +58,20 @@ func checkSet(w keyvault.SetSecretRequest) error {
 	return checkProperties(w.ContentType, w.Tags)
 }
 
+// maxTagLen is Key Vault's for a secret's tags. The broker's own is lower.
+const maxTagLen = 512
+
 func checkProperties(contentType string, tags map[string]string) error {
 	switch {
 	case utf8.RuneCountInString(contentType) > broker.MaxContentTypeLen:
 		return badParameter("The content type is longer than 255 characters.")
 	case len(tags) > broker.MaxTags:
 		return badParameter("There are more than 15 tags.")
+	}
+	for name, value := range tags {
+		if utf8.RuneCountInString(name) > maxTagLen || utf8.RuneCountInString(value) > maxTagLen {
+			return badParameter("The name or the value of a tag is longer than 512 characters.")
+		}
 	}
 	return nil
 }
@@ -103,7 +111,7 @@ func (h *handler) deleteSecret(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.deleted(s), nil
+	return h.deletedBundle(ctx, r, s), nil
 }
 
 func (h *handler) listSecrets(ctx context.Context, r request) (any, error) {
@@ -154,5 +162,5 @@ func (r request) secret(s broker.Secret) keyvault.Secret {
 	if v := s.Name.Version(); v != "" {
 		id += "/" + v
 	}
-	return keyvault.FromSecret(id, s)
+	return r.trim(keyvault.FromSecret(id, s))
 }

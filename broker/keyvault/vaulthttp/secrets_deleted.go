@@ -13,7 +13,7 @@ func (h *handler) getDeleted(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, r.refuseDeleted(err)
 	}
-	return r.deleted(s), nil
+	return h.deletedBundle(ctx, r, s), nil
 }
 
 func (h *handler) listDeleted(ctx context.Context, r request) (any, error) {
@@ -43,7 +43,8 @@ func (h *handler) purgeSecret(ctx context.Context, r request) (any, error) {
 		return nil, &refusal{
 			status: http.StatusForbidden, code: keyvault.ErrorForbidden,
 			message: `Operation "purge" is not allowed because purge protection is enabled for this vault. ` +
-				"Key Vault service will automatically purge it after the retention period has passed.",
+				"Key Vault service will automatically purge it after the retention period has passed." +
+				"\r\nVault: " + h.Vault.VaultAlias() + ";location=" + region,
 		}
 	}
 	return nil, r.refuseDeleted(err)
@@ -59,6 +60,28 @@ func (r request) refuseDeleted(err error) error {
 		}
 	}
 	return err
+}
+
+// A DeletedVersioner is a broker.SecretStore that tells the latest version of
+// what it keeps soft-deleted. Key Vault's replies about one secret name it in
+// the id; without it, the id has none.
+type DeletedVersioner interface {
+	// DeletedVersion fails as GetDeletedSecret does. It may be called
+	// concurrently.
+	DeletedVersion(ctx context.Context, name broker.Name) (string, error)
+}
+
+// deletedBundle returns s as the reply about one secret has it: unlike in
+// lists, the id has a version.
+func (h *handler) deletedBundle(ctx context.Context, r request, s broker.DeletedSecret) keyvault.DeletedSecret {
+	w := r.deleted(s)
+	if h.versions != nil {
+		// A secret that was purged or recovered meanwhile has its old id.
+		if v, err := h.versions.DeletedVersion(ctx, s.Name); err == nil {
+			w.ID += "/" + v
+		}
+	}
+	return w
 }
 
 // deleted returns s as it is written to the client.

@@ -1,0 +1,45 @@
+package vaulthttp
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+
+	"github.com/keyward/keyward/broker/keyvault"
+)
+
+// apiVersions are those whose contract for secrets the handler keeps. The last
+// one is the newest.
+//
+// Of the fields of a plain secret one differs between them: see trim. Of
+// secrets that back certificates, 2025-07-01 tells the previous version, and
+// can convert the value.
+var apiVersions = []string{"7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"}
+
+// previewVersions are served as well, as the version that they became: clients
+// have been seen to ask for them, or Key Vault describes them.
+var previewVersions = []string{
+	"7.4-preview.1", "7.6-preview.2",
+	"2025-06-01-preview", "2026-01-01-preview", "2026-03-01-preview", "2026-05-01-preview", "2026-07-01-preview",
+}
+
+// apiVersionOf returns what a query asks for. There is no default.
+func apiVersionOf(query url.Values) (string, error) {
+	version := query.Get("api-version")
+	switch {
+	case version == "":
+		return "", badParameter(`The "api-version" query parameter is required.`)
+	case !slices.Contains(apiVersions, version) && !slices.Contains(previewVersions, version):
+		return "", badParameter(fmt.Sprintf("The specified version (%s) is not recognized. Consider using the latest supported version (%s).",
+			shorten(version), apiVersions[len(apiVersions)-1]))
+	}
+	return version, nil
+}
+
+// trim returns s without the fields that are younger than the request's version.
+func (r request) trim(s keyvault.Secret) keyvault.Secret {
+	if r.apiVersion == "7.0" {
+		s.Attributes.RecoverableDays = 0
+	}
+	return s
+}
