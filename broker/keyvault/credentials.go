@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -42,8 +43,11 @@ const (
 
 // azureSource asks a credential of azidentity.
 type azureSource struct {
-	kind          credentialKind
-	transport     http.RoundTripper
+	kind      credentialKind
+	transport http.RoundTripper
+	// authority is the one token service that may be asked; empty where the
+	// platform or a developer's tool knows its own.
+	authority     string
 	newCredential func(azcore.ClientOptions) (azcore.TokenCredential, error)
 	// keep: one credential serves the whole process, instead of a fresh one each
 	// call.
@@ -56,6 +60,11 @@ type azureSource struct {
 
 // checked returns s, or why no credential could be made of its configuration.
 func (s *azureSource) checked() (TokenSource, error) {
+	if s.kind != kindManagedIdentity && s.kind != kindUserAssignedIdentity && s.kind != kindAzureCLI &&
+		os.Getenv("AZURE_REGIONAL_AUTHORITY_NAME") != "" {
+		return nil, errors.New("keyvault: the environment variable AZURE_REGIONAL_AUTHORITY_NAME is set: " +
+			"it would send the credential to another host than the authority configured; unset it")
+	}
 	if _, err := s.newCredential(azcore.ClientOptions{}); err != nil {
 		return nil, errors.New("keyvault: the credential is not usable: " + clip(err.Error(), maxMessageLen))
 	}
@@ -91,7 +100,7 @@ func (s *azureSource) Token(ctx context.Context, scope, claims string) (Token, e
 }
 
 func (s *azureSource) open() (azcore.TokenCredential, *tokenWire, error) {
-	wire := &tokenWire{kind: s.kind, client: &http.Client{
+	wire := &tokenWire{kind: s.kind, authority: s.authority, client: &http.Client{
 		Transport:     s.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}

@@ -2,6 +2,7 @@ package keyvault
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -49,7 +50,10 @@ func ClientCertificate(c ClientCertificateConfig) (TokenSource, error) {
 	if err := checkAuthority(c.Authority); err != nil {
 		return nil, err
 	}
-	s := &azureSource{kind: kindClientCertificate, transport: orTransport(c.Transport, c.RootCAs, entraProxy)}
+	s := &azureSource{
+		kind: kindClientCertificate, transport: orTransport(c.Transport, c.RootCAs, entraProxy),
+		authority: cmp.Or(c.Authority, PublicAuthority),
+	}
 	s.newCredential = func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
 		certs, key, err := readCertificate(c.CertificateFile, c.Password)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -43,6 +44,31 @@ func IsAzureAuthority(authority string) bool {
 	switch strings.TrimSuffix(strings.ToLower(authority), "/") {
 	case PublicAuthority, ChinaAuthority, USGovAuthority:
 		return true
+	}
+	return false
+}
+
+// authorityAliases are the hosts that are one token service: a discovery
+// document at one may name another.
+var authorityAliases = [][]string{
+	{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"},
+	{"login.chinacloudapi.cn", "login.partner.microsoftonline.cn"},
+	{"login.microsoftonline.us", "login.usgovcloudapi.net"},
+}
+
+// sameAuthority reports whether u is a request to authority, over TLS.
+func sameAuthority(u *url.URL, authority string) bool {
+	want, err := url.Parse(authority)
+	if err != nil || u.Scheme != "https" {
+		return false
+	}
+	if strings.EqualFold(u.Host, want.Host) {
+		return true
+	}
+	for _, hosts := range authorityAliases {
+		if slices.Contains(hosts, strings.ToLower(want.Host)) {
+			return slices.Contains(hosts, strings.ToLower(u.Host))
+		}
 	}
 	return false
 }

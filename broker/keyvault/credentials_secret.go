@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"net/http"
@@ -35,7 +36,10 @@ func ClientSecret(c ClientSecretConfig) (TokenSource, error) {
 	if err := checkAuthority(c.Authority); err != nil {
 		return nil, err
 	}
-	s := &azureSource{kind: kindClientSecret, transport: orTransport(c.Transport, c.RootCAs, entraProxy)}
+	s := &azureSource{
+		kind: kindClientSecret, transport: orTransport(c.Transport, c.RootCAs, entraProxy),
+		authority: cmp.Or(c.Authority, PublicAuthority),
+	}
 	s.newCredential = func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
 		return azidentity.NewClientSecretCredential(c.TenantID, c.ClientID, c.Secret.Reveal(),
 			&azidentity.ClientSecretCredentialOptions{ClientOptions: atAuthority(o, c.Authority), DisableInstanceDiscovery: true})

@@ -36,6 +36,8 @@ type entra struct {
 	fail func(w http.ResponseWriter)
 	// proves judges a request's proof; nil takes the secret.
 	proves func(form url.Values) bool
+	// tokenEndpoint, if any, is what discovery names instead of our own.
+	tokenEndpoint string
 }
 
 func newEntra(t *testing.T) *entra {
@@ -53,6 +55,12 @@ func (e *entra) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/tenant-1/v2.0/.well-known/openid-configuration":
 		base := "https://" + r.Host + "/tenant-1"
+		if e.tokenEndpoint != "" {
+			_ = json.NewEncoder(w).Encode(map[string]string{
+				"issuer": base + "/v2.0", "authorization_endpoint": base + "/oauth2/v2.0/authorize", "token_endpoint": e.tokenEndpoint,
+			})
+			return
+		}
 		_ = json.NewEncoder(w).Encode(map[string]string{
 			"issuer": base + "/v2.0", "authorization_endpoint": base + "/oauth2/v2.0/authorize",
 			"token_endpoint": base + "/oauth2/v2.0/token", "jwks_uri": base + "/discovery/v2.0/keys",
@@ -173,6 +181,44 @@ func TestUnreachableTokenService(t *testing.T) {
 
 // Whatever the token service answers, it is an error that holds none of it,
 // and nothing is sent elsewhere.
+// A discovery document that names an endpoint elsewhere, or one without TLS,
+// gets no byte of a secret there.
+func TestHostileDiscovery(t *testing.T) {
+	var reached atomic.Int64
+	note := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) })
+	other, plain := httptest.NewTLSServer(note), httptest.NewServer(note)
+	t.Cleanup(other.Close)
+	t.Cleanup(plain.Close)
+	for label, endpoint := range map[string]string{"another host": other.URL + "/token", "without TLS": plain.URL + "/token"} {
+		t.Run(label, func(t *testing.T) {
+			e := newEntra(t)
+			e.tokenEndpoint = endpoint
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := e.source(t, clientSecret).Token(ctx, scope, "")
+			wantCode(t, err, broker.CodeVaultAuthentication)
+			if !strings.Contains(err.Error(), "endpoint of another host") || strings.Contains(err.Error(), "://") {
+				t.Errorf("got %v", err)
+			}
+			if n := reached.Load(); n != 0 {
+				t.Errorf("%d requests reached it", n)
+			}
+		})
+	}
+}
+
+// azidentity would take the region's name for the beginning of another host.
+func TestARegionalAuthorityIsRefused(t *testing.T) {
+	t.Setenv("AZURE_REGIONAL_AUTHORITY_NAME", "elsewhere")
+	_, err := keyvault.ClientSecret(keyvault.ClientSecretConfig{TenantID: "tenant-1", ClientID: "app-1", Secret: broker.NewValue(clientSecret)})
+	if err == nil || !strings.Contains(err.Error(), "AZURE_REGIONAL_AUTHORITY_NAME") {
+		t.Errorf("a client secret: %v", err)
+	}
+	if _, err := keyvault.Default(keyvault.DefaultConfig{}); err == nil || !strings.Contains(err.Error(), "AZURE_REGIONAL_AUTHORITY_NAME") {
+		t.Errorf("the default chain: %v", err)
+	}
+}
+
 func TestHostileTokenService(t *testing.T) {
 	var elsewhere atomic.Int64
 	other := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))

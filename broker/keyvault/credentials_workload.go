@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -41,7 +42,10 @@ func WorkloadIdentity(c WorkloadIdentityConfig) (TokenSource, error) {
 	if err := checkAuthority(c.Authority); err != nil {
 		return nil, err
 	}
-	s := &azureSource{kind: kindWorkloadIdentity, transport: orTransport(c.Transport, c.RootCAs, entraProxy)}
+	s := &azureSource{
+		kind: kindWorkloadIdentity, transport: orTransport(c.Transport, c.RootCAs, entraProxy),
+		authority: cmp.Or(c.Authority, PublicAuthority),
+	}
 	s.newCredential = func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
 		text, err := os.ReadFile(c.TokenFile)
 		if err != nil {

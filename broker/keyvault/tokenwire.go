@@ -3,6 +3,7 @@ package keyvault
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/keyward/keyward/broker"
 )
+
+var errForeignEndpoint = errors.New("the authority names an endpoint of another host, or one without TLS, which is not asked")
 
 const maxTokenReplyLen = 256 << 10
 
@@ -52,8 +55,11 @@ func (e *TokenError) Unwrap() error { return e.cause }
 //
 // One goroutine uses it at a time.
 type tokenWire struct {
-	kind   credentialKind
-	client *http.Client
+	kind credentialKind
+	// authority, if any, is where all requests must go: the token service's own
+	// discovery document could name another place for the credential.
+	authority string
+	client    *http.Client
 
 	err    error
 	status int
@@ -77,6 +83,10 @@ func (w *tokenWire) forget() { w.err, w.status, w.retry, w.said = nil, 0, 0, tok
 // Do implements policy.Transporter.
 func (w *tokenWire) Do(r *http.Request) (*http.Response, error) {
 	w.forget()
+	if w.authority != "" && !sameAuthority(r.URL, w.authority) {
+		w.err = errForeignEndpoint
+		return nil, w.err
+	}
 	resp, err := w.client.Do(r) //nolint:gosec // the configured authority, or the platform's endpoint
 	if err != nil {
 		w.err = withoutURL(err)

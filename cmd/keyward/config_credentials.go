@@ -122,7 +122,8 @@ func (c *config) secretFrom(what, file, variable string, env func(string) string
 		if v := env(variable); v != "" {
 			return broker.NewValue(v), nil
 		}
-		return broker.Value{}, fmt.Errorf("the environment variable %s is empty: it is to hold the %s", variable, what)
+		// Its name is not repeated: it may be the secret itself, by mistake.
+		return broker.Value{}, fmt.Errorf("the environment variable that is to hold the %s is empty or not set", what)
 	}
 	text, err := os.ReadFile(c.file(file))
 	if err != nil {

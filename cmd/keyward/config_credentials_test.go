@@ -92,7 +92,7 @@ func TestCredentialWiring(t *testing.T) {
 		"workload without a file":    {`{workloadIdentity: {tenantId: t, clientId: c}}`, nil, "AZURE_FEDERATED_TOKEN_FILE is not set either"},
 		"workload, the file is gone": {`{workloadIdentity: {tenantId: t, clientId: c, tokenFile: gone}}`, nil, "the federated token"},
 		"a certificate that is none": {`{clientCertificate: {tenantId: t, clientId: c, certificateFile: app.pem}}`, nil, "app.pem cannot be opened"},
-		"a password that is none":    {`{clientCertificate: {tenantId: t, clientId: c, certificateFile: app.pem, passwordEnv: P}}`, nil, "P is empty: it is to hold the certificate's password"},
+		"a password that is none":    {`{clientCertificate: {tenantId: t, clientId: c, certificateFile: app.pem, passwordEnv: P}}`, nil, "is to hold the certificate's password is empty"},
 		"a secret":                   {`{clientSecret: {tenantId: t, clientId: c, secretFile: secret}}`, nil, ""},
 		"az":                         {`{azureCli: {}}`, nil, ""},
 		"az, of a tenant of no kind": {`{azureCli: {tenantId: "a b"}}`, nil, "tenant"},
