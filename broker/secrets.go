@@ -54,12 +54,7 @@ func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *tim
 	if err != nil {
 		return SecretValue{}, err
 	}
-	var v SecretValue
-	if fresh, ok := store.(FreshReader); ok && maxAge != nil {
-		v, err = fresh.GetSecretWithin(ctx, name, *maxAge)
-	} else {
-		v, err = store.GetSecret(ctx, name)
-	}
+	v, err := readWithin(ctx, store, name, maxAge)
 	if err != nil {
 		return SecretValue{}, err
 	}
@@ -70,6 +65,15 @@ func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *tim
 		}
 	}
 	return v, nil
+}
+
+// readWithin reads a secret that is at most maxAge old; nil leaves that to the
+// store.
+func readWithin(ctx context.Context, store SecretStore, name Name, maxAge *time.Duration) (SecretValue, error) {
+	if fresh, ok := store.(FreshReader); ok && maxAge != nil {
+		return fresh.GetSecretWithin(ctx, name, *maxAge)
+	}
+	return store.GetSecret(ctx, name)
 }
 
 func (o GetSecretOptions) validate() error {

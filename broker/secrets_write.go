@@ -174,13 +174,7 @@ func ifMatch(ctx context.Context, store SecretStore, name Name, etag string) err
 
 // current returns what the vault knows of the named version, or of the latest.
 func current(ctx context.Context, store SecretStore, name Name) (Secret, error) {
-	var v SecretValue
-	var err error
-	if fresh, ok := store.(FreshReader); ok {
-		v, err = fresh.GetSecretWithin(ctx, name, 0)
-	} else {
-		v, err = store.GetSecret(ctx, name)
-	}
+	v, err := readWithin(ctx, store, name, new(time.Duration(0)))
 	if CodeOf(err) != CodeSecretDisabled {
 		return v.Secret, err
 	}
