@@ -47,8 +47,8 @@ func (b *Broker) GetSecret(ctx context.Context, c Caller, name Name, o GetSecret
 	})
 }
 
-// getSecret is the act of a read that was allowed by d, which it replaces if
-// the secret takes more.
+// getSecret is the act of a read that was allowed by d. If the secret takes
+// more, d becomes the denial of that, or gains the policies that allowed it.
 func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *time.Duration, d *Decision) (SecretValue, error) {
 	store, err := b.secrets(name)
 	if err != nil {
@@ -59,10 +59,13 @@ func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *tim
 		return SecretValue{}, err
 	}
 	if v.Managed {
-		if more := b.decide(ctx, c, ActionDownloadCertificate, name.As(KindCertificates)); !more.Allowed {
+		more := b.decide(ctx, c, ActionDownloadCertificate, name.As(KindCertificates))
+		if !more.Allowed {
 			*d = more
 			return SecretValue{}, &Error{Code: CodePolicyDenied}
 		}
+		// The record names what released the key, too.
+		d.Policies = slices.Concat(d.Policies, more.Policies)
 	}
 	return v, nil
 }

@@ -31,7 +31,7 @@ func TestAManagedSecretAlsoTakesTheCertificatesAction(t *testing.T) {
 			Vaults: map[string]broker.Vault{"pay": {Secrets: managed{w.store}}},
 			Authorizer: brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
 				asked = append(asked, string(r.Action)+" "+r.Resource.String())
-				return broker.Decision{Allowed: r.Action == broker.ActionGetSecret || allowed}, nil
+				return broker.Decision{Allowed: r.Action == broker.ActionGetSecret || allowed, Policies: []string{string(r.Action)}}, nil
 			}),
 			Auditor: w.audit,
 		})
@@ -46,8 +46,9 @@ func TestAManagedSecretAlsoTakesTheCertificatesAction(t *testing.T) {
 		if !slices.Equal(asked, want) {
 			t.Errorf("decided on %q, want %q", asked, want)
 		}
-		if e := w.audit.Events(); len(e) != 1 || e[0].Decision.Allowed != allowed {
-			t.Errorf("recorded %+v", e)
+		policies := map[bool]string{true: "[getSecret downloadCertificate]", false: "[downloadCertificate]"}[allowed]
+		if e := w.audit.Events(); len(e) != 1 || e[0].Decision.Allowed != allowed || fmt.Sprint(e[0].Decision.Policies) != policies {
+			t.Errorf("recorded %+v, want the policies %s", e, policies)
 		}
 	}
 }
