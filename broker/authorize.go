@@ -30,6 +30,9 @@ type Caller struct {
 	Transport string
 	// RequestID is the client's x-request-id, or one made at the wire.
 	RequestID string
+	// Reason is why the caller says it calls: what a break-glass policy asks
+	// for. It is recorded, and "" where none is given.
+	Reason string
 }
 
 // Action is what a caller wants to do; its text is the action's id in policies.
@@ -50,6 +53,7 @@ const (
 	ActionBackupSecret        Action = "backupSecret"
 	ActionRestoreSecret       Action = "restoreSecret"
 	ActionDownloadCertificate Action = "downloadCertificate"
+	ActionExplainAccess       Action = "explainAccess"
 )
 
 // Request is what an Authorizer decides on: the caller, the name and the
@@ -63,6 +67,7 @@ type Request struct {
 	Time      time.Time
 	Peer      netip.Addr
 	Transport string
+	Reason    string
 }
 
 // Decision is an Authorizer's answer.
@@ -73,10 +78,84 @@ type Decision struct {
 	Policies []string
 	// PolicySet is the hash of the policies and entities in force.
 	PolicySet string
+	// BreakGlass: it is allowed, and by break-glass policies alone.
+	BreakGlass bool
 }
 
 // Authorizer decides. An error is a denial. Authorize may be called
 // concurrently.
 type Authorizer interface {
 	Authorize(ctx context.Context, r Request) (Decision, error)
+}
+
+// A BulkAuthorizer is an Authorizer that decides on many objects for one caller
+// at less cost than one by one.
+type BulkAuthorizer interface {
+	Authorizer
+
+	// AuthorizeAll decides r on each of names, which are objects of one kind, in
+	// their order, as Authorize would; r.Resource is not looked at. All decisions
+	// are of one policy set. What could not be decided is denied, and an error
+	// tells of it.
+	AuthorizeAll(ctx context.Context, r Request, names []Name) ([]Decision, error)
+}
+
+// An Explainer is an Authorizer that can say why, and who else.
+type Explainer interface {
+	Authorizer
+
+	// Explain decides r, as Authorize does, and says where the deciding policies
+	// stand.
+	Explain(ctx context.Context, r Request) (Explanation, error)
+
+	// Grants returns who could be permitted the action on the resource: an object,
+	// or a vault where the action is decided on one.
+	Grants(ctx context.Context, a Action, resource Name) ([]Grant, error)
+}
+
+// PolicyRef is a policy and where it stands: "pay.cedar:3:1", the file's base
+// name with line and column.
+type PolicyRef struct{ ID, Position string }
+
+// Explanation is a Decision with the positions of its Policies, in their order.
+type Explanation struct {
+	Decision
+
+	Refs []PolicyRef
+}
+
+// Kinds of subjects.
+const (
+	SubjectWorkload = "workload"
+	SubjectGroup    = "group"
+	// SubjectAnyone is whoever can authenticate.
+	SubjectAnyone = "anyone"
+)
+
+// Subject is a workload, a group of them, or anyone, whose ID is "".
+type Subject struct{ Kind, ID string }
+
+// Grant is one subject that could be permitted.
+type Grant struct {
+	Subject
+
+	// Via is the group through which a workload has it, if entities.json puts it
+	// there.
+	Via string
+	// Policies permit it.
+	Policies []PolicyRef
+	// Conditions, in Cedar, are what must hold beside: one of them. None means
+	// that nothing else must.
+	Conditions []string
+	// Except are those of the subject who are forbidden.
+	Except []Exception
+}
+
+// Exception is a subject that a policy forbids, always or under a condition in
+// Cedar.
+type Exception struct {
+	Subject
+
+	Condition string
+	Policy    PolicyRef
 }

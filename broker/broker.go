@@ -215,6 +215,7 @@ func (b *Broker) authorize(ctx context.Context, c Caller, a Action, n Name) (Dec
 		Time:      time.Now(),
 		Peer:      c.Peer,
 		Transport: c.Transport,
+		Reason:    c.Reason,
 	})
 	if err != nil {
 		d.Allowed = false

@@ -98,7 +98,27 @@ func (e *Engine) principalEntity(p broker.Principal) cedar.Entity {
 	for _, g := range p.Groups {
 		groups = append(groups, cedar.NewEntityUID(typeGroup, cedar.String(g)))
 	}
-	return cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(groups...)}
+	return cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(groups...), Attributes: e.principalAttributes(uid, p)}
+}
+
+// principalAttributes are those of the credentials, over those of
+// entities.json. One that the schema does not have is left out: no policy could
+// ask for it.
+func (e *Engine) principalAttributes(uid cedar.EntityUID, p broker.Principal) cedar.Record {
+	given := e.entities[uid].Attributes
+	if len(p.Attributes) == 0 {
+		return given
+	}
+	all := cedar.RecordMap{}
+	for k, v := range given.All() {
+		all[k] = v
+	}
+	for k, v := range p.Attributes {
+		if slices.Contains(e.attributes, k) {
+			all[cedar.String(k)] = cedar.String(v)
+		}
+	}
+	return cedar.NewRecord(all)
 }
 
 // resourceEntity returns the entity that stands for n. That of a collection has
@@ -137,6 +157,9 @@ func contextRecord(r broker.Request) cedar.Record {
 	c := cedar.RecordMap{
 		"time":      cedar.NewDatetime(r.Time),
 		"transport": cedar.String(r.Transport),
+	}
+	if r.Reason != "" {
+		c["reason"] = cedar.String(r.Reason)
 	}
 	if r.Peer.IsValid() {
 		// As policies write it: an IPv4 address is one, however it was carried.

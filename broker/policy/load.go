@@ -67,6 +67,9 @@ func Load(dir string) (*Engine, error) {
 			e.resources[broker.Action(uid.ID)] = a.AppliesTo.Resources
 		}
 	}
+	for name := range sch.Entities[typeWorkload].Shape {
+		e.attributes = append(e.attributes, string(name))
+	}
 	var problems []problem
 	for _, f := range files {
 		if filepath.Base(f.path) == entitiesFile {

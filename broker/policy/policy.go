@@ -33,7 +33,9 @@ type Engine struct {
 	entities cedar.EntityMap
 	// resources are the types that an action applies to.
 	resources map[broker.Action][]cedar.EntityType
-	hash      string
+	// attributes are those that a workload may have.
+	attributes []string
+	hash       string
 }
 
 var _ broker.Authorizer = (*Engine)(nil)
