@@ -129,6 +129,9 @@ func (n Name) String() string {
 	if n.vault == "" {
 		return ""
 	}
+	if n.object != "" && n.version == "" { // the most common, in one piece
+		return "vaults/" + n.vault + "/" + string(n.kind) + "/" + n.object
+	}
 	s := "vaults/" + n.vault
 	if n.kind != "" {
 		s += "/" + string(n.kind)

@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 
@@ -27,15 +29,32 @@ var kindOf = map[cedar.EntityType]broker.Kind{
 	typeCertificate: broker.KindCertificates,
 }
 
+// typeOf is the inverse of kindOf.
+var typeOf = func() map[broker.Kind]cedar.EntityType {
+	types := make(map[broker.Kind]cedar.EntityType, len(kindOf))
+	for t, kind := range kindOf {
+		types[kind] = t
+	}
+	return types
+}()
+
 // query is one request in Cedar's terms. It is the request's view of the
-// entities, too: its own over those that the Engine shares.
+// entities, too: its own over those that the Engine shares. It is of one
+// goroutine.
 type query struct {
 	request    cedar.Request
 	collection bool
 
 	principal cedar.Entity
-	resource  cedar.Entity
-	shared    cedar.EntityMap
+	// principals are the principal and all that it is in, and anything.
+	principals []cedar.EntityUID
+	// resource is made when it is first looked at: most decisions need its id
+	// alone.
+	name     broker.Name
+	resource cedar.Entity
+	vault    cedar.EntityUID
+	inVault  cedar.EntityUIDSet
+	shared   cedar.EntityMap
 }
 
 func (e *Engine) newQuery(r broker.Request) (*query, error) {
@@ -43,12 +62,11 @@ func (e *Engine) newQuery(r broker.Request) (*query, error) {
 		shared:     e.entities,
 		collection: r.Resource.Kind() != "" && r.Resource.ObjectName() == "",
 	}
-	var err error
-	if q.resource, err = resourceEntity(r.Resource); err != nil {
+	if err := q.on(r.Resource); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(e.resources[r.Action], q.resource.UID.Type) {
-		return nil, fmt.Errorf("policy: the schema has no action %q on a %s", r.Action, q.resource.UID.Type)
+	if t := q.request.Resource.Type; !slices.Contains(e.resources[r.Action], t) {
+		return nil, fmt.Errorf("policy: the schema has no action %q on a %s", r.Action, t)
 	}
 	switch {
 	case r.Principal.ID == "":
@@ -57,13 +75,43 @@ func (e *Engine) newQuery(r broker.Request) (*query, error) {
 		return nil, errors.New("policy: the request has no time")
 	}
 	q.principal = e.principalEntity(r.Principal)
-	q.request = cedar.Request{
-		Principal: q.principal.UID,
-		Action:    cedar.NewEntityUID(typeAction, cedar.String(r.Action)),
-		Resource:  q.resource.UID,
-		Context:   contextRecord(r),
+	q.principals = []cedar.EntityUID{anything, q.principal.UID}
+	for g := range q.principal.Parents.All() {
+		q.principals = append(append(q.principals, g), e.ancestors[g]...)
 	}
+	slices.SortFunc(q.principals, compareUIDs)
+	q.principals = slices.Compact(q.principals)
+	q.request.Principal = q.principal.UID
+	q.request.Action = cedar.NewEntityUID(typeAction, cedar.String(r.Action))
+	q.request.Context = contextRecord(r)
 	return q, nil
+}
+
+func compareUIDs(a, b cedar.EntityUID) int {
+	return cmp.Or(strings.Compare(string(a.Type), string(b.Type)), strings.Compare(string(a.ID), string(b.ID)))
+}
+
+// on makes n the resource of the request.
+func (q *query) on(n broker.Name) error {
+	uid, err := resourceUID(n)
+	if err != nil {
+		return err
+	}
+	if n.Vault() != q.name.Vault() {
+		q.vault = vaultUID(n)
+		q.inVault = cedar.NewEntityUIDSet(q.vault)
+	}
+	q.name, q.resource = n, cedar.Entity{}
+	q.request.Resource = uid
+	return nil
+}
+
+// resources are the resource, what it is in, and anything.
+func (q *query) resources() []cedar.EntityUID {
+	if q.request.Resource == q.vault {
+		return []cedar.EntityUID{q.request.Resource, anything}
+	}
+	return []cedar.EntityUID{q.request.Resource, q.vault, anything}
 }
 
 // Get implements cedar.EntityGetter.
@@ -71,7 +119,13 @@ func (q *query) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 	switch uid {
 	case q.principal.UID:
 		return q.principal, true
-	case q.resource.UID:
+	case q.request.Resource:
+		if q.resource.UID == anything {
+			q.resource = cedar.Entity{UID: uid}
+			if q.name.Kind() != "" {
+				q.resource.Parents, q.resource.Attributes = q.inVault, attributes(q.name)
+			}
+		}
 		return q.resource, true
 	}
 	if e, ok := q.shared[uid]; ok {
@@ -87,7 +141,7 @@ func (q *query) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 	if err != nil {
 		return cedar.Entity{}, false
 	}
-	return objectEntity(uid, n), true
+	return cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(vaultUID(n)), Attributes: attributes(n)}, true
 }
 
 // principalEntity is in the groups that its credentials and entities.json put
@@ -121,32 +175,27 @@ func (e *Engine) principalAttributes(uid cedar.EntityUID, p broker.Principal) ce
 	return cedar.NewRecord(all)
 }
 
-// resourceEntity returns the entity that stands for n. That of a collection has
-// the type of its objects and an id that no object has.
-func resourceEntity(n broker.Name) (cedar.Entity, error) {
+// resourceUID returns the id of what stands for n. That of a collection has the
+// type of its objects and an id that no object has.
+func resourceUID(n broker.Name) (cedar.EntityUID, error) {
 	if n.IsZero() {
-		return cedar.Entity{}, errors.New("policy: the request has no resource")
+		return anything, errors.New("policy: the request has no resource")
 	}
 	if n.Kind() == "" {
-		return cedar.Entity{UID: vaultUID(n)}, nil
+		return vaultUID(n), nil
 	}
-	for t, kind := range kindOf {
-		if kind == n.Kind() {
-			return objectEntity(cedar.NewEntityUID(t, cedar.String(n.Base().String())), n), nil
-		}
+	if t, ok := typeOf[n.Kind()]; ok {
+		return cedar.NewEntityUID(t, cedar.String(n.Base().String())), nil
 	}
-	return cedar.Entity{}, fmt.Errorf("policy: the schema has no type for %q", n.Kind())
+	return anything, fmt.Errorf("policy: the schema has no type for %q", n.Kind())
 }
 
-func objectEntity(uid cedar.EntityUID, n broker.Name) cedar.Entity {
-	return cedar.Entity{
-		UID:     uid,
-		Parents: cedar.NewEntityUIDSet(vaultUID(n)),
-		Attributes: cedar.NewRecord(cedar.RecordMap{
-			"name":  cedar.String(n.ObjectName()),
-			"vault": cedar.String(n.VaultAlias()),
-		}),
-	}
+// attributes are those of an object.
+func attributes(n broker.Name) cedar.Record {
+	return cedar.NewRecord(cedar.RecordMap{
+		"name":  cedar.String(n.ObjectName()),
+		"vault": cedar.String(n.VaultAlias()),
+	})
 }
 
 func vaultUID(n broker.Name) cedar.EntityUID {

@@ -51,6 +51,11 @@ func Load(dir string) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	return load(dir, files)
+}
+
+// load is Load of files that were read in dir.
+func load(dir string, files []source) (*Engine, error) {
 	sch, err := loadSchema()
 	if err != nil {
 		return nil, err
@@ -70,6 +75,7 @@ func Load(dir string) (*Engine, error) {
 	for name := range sch.Entities[typeWorkload].Shape {
 		e.attributes = append(e.attributes, string(name))
 	}
+	var policies policySet
 	var problems []problem
 	for _, f := range files {
 		if filepath.Base(f.path) == entitiesFile {
@@ -78,22 +84,35 @@ func Load(dir string) (*Engine, error) {
 			problems = append(problems, ps...)
 			continue
 		}
-		policies, ps := c.policies(f)
-		e.objects = append(e.objects, policies...)
+		found, ps := c.policies(f)
+		policies = append(policies, found...)
 		problems = append(problems, ps...)
 	}
 	if len(problems) > 0 {
 		return nil, joinProblems(problems)
 	}
-	if e.Len() == 0 {
+	if len(policies) == 0 {
 		return nil, noPolicies(dir)
 	}
-	for _, p := range e.objects {
+	e.enforce(policies)
+	return e, nil
+}
+
+// enforce puts policies in force, over the entities that are there.
+func (e *Engine) enforce(policies policySet) {
+	var collections policySet
+	for i, p := range policies {
+		if _, ok := p.policy.Annotations()[breakGlass]; ok && p.policy.Effect() == cedar.Permit {
+			policies[i].policy, policies[i].breakGlass = withReason(p.policy), true
+			p = policies[i]
+		}
 		if q, ok := forCollections(p.policy); ok {
-			e.collections = append(e.collections, namedPolicy{id: p.id, policy: q})
+			p.policy = q
+			collections = append(collections, p)
 		}
 	}
-	return e, nil
+	e.objects, e.collections = newIndex(policies), newIndex(collections)
+	e.ancestors = ancestors(e.entities)
 }
 
 func noPolicies(dir string) error {

@@ -14,10 +14,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -27,10 +27,12 @@ import (
 type Engine struct {
 	// objects decide on one object or vault, collections on whether any object
 	// of a collection could be permitted.
-	objects     policySet
-	collections policySet
-	// entities are the actions with their groups, and those of entities.json.
-	entities cedar.EntityMap
+	objects     index
+	collections index
+	// entities are the actions with their groups, and those of entities.json;
+	// ancestors are what each of them is in.
+	entities  cedar.EntityMap
+	ancestors map[cedar.EntityUID][]cedar.EntityUID
 	// resources are the types that an action applies to.
 	resources map[broker.Action][]cedar.EntityType
 	// attributes are those that a workload may have.
@@ -38,41 +40,26 @@ type Engine struct {
 	hash       string
 }
 
-var _ broker.Authorizer = (*Engine)(nil)
+var _ broker.BulkAuthorizer = (*Engine)(nil)
 
 // namedPolicy is a policy and its id: that of its @id annotation, or its
 // position, such as "pay.cedar:3:1".
 type namedPolicy struct {
 	id     cedar.PolicyID
 	policy *cedar.Policy
+	// breakGlass: it permits only who gives a reason.
+	breakGlass bool
 }
 
 // policySet is evaluated in its order.
 type policySet []namedPolicy
-
-// All implements cedar.PolicyIterator.
-func (s policySet) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
-	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		for _, p := range s {
-			if !yield(p.id, p.policy) {
-				return
-			}
-		}
-	}
-}
-
-// effect returns what the policy of that id does.
-func (s policySet) effect(id cedar.PolicyID) cedar.Effect {
-	i := slices.IndexFunc(s, func(p namedPolicy) bool { return p.id == id })
-	return s[i].policy.Effect()
-}
 
 // Hash returns the hash of the names and bytes of all files that were loaded,
 // in hexadecimal. It is the PolicySet of every Decision.
 func (e *Engine) Hash() string { return e.hash }
 
 // Len returns the number of policies.
-func (e *Engine) Len() int { return len(e.objects) }
+func (e *Engine) Len() int { return len(e.objects.policies) }
 
 // Authorize implements broker.Authorizer.
 //
@@ -90,31 +77,91 @@ func (e *Engine) Len() int { return len(e.objects) }
 // request is denied, with an error that names it. A request that fits no
 // schema is denied with an error, too.
 func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision, error) {
-	d := broker.Decision{PolicySet: e.hash}
 	q, err := e.newQuery(r)
 	if err != nil {
-		return d, err
+		return broker.Decision{PolicySet: e.hash}, err
 	}
-	policies := e.objects
+	x := &e.objects
 	if q.collection {
-		policies = e.collections
+		x = &e.collections
 	}
-	allowed, diag := cedar.Authorize(policies, q, q.request)
+	candidates := x.find(nil, q.principals, q.resources())
+	return e.decide(q, selection{x.policies, inOrder(candidates)})
+}
+
+// AuthorizeAll implements broker.BulkAuthorizer. What is the same for all names
+// is looked up once.
+func (e *Engine) AuthorizeAll(_ context.Context, r broker.Request, names []broker.Name) ([]broker.Decision, error) {
+	decisions := make([]broker.Decision, len(names))
+	var errs []error
+	var q *query
+	var vault broker.Name
+	var ofVault []int // candidates that name no object
+	var buf []int
+	for i, n := range names {
+		decisions[i].PolicySet = e.hash
+		var err error
+		if q == nil || n.Vault() != vault || n.Kind() != names[i-1].Kind() {
+			r.Resource, vault = n, n.Vault()
+			if q, err = e.newQuery(r); err != nil {
+				errs, q = append(errs, err), nil
+				continue
+			}
+			ofVault = e.concerning(q.request.Action, e.objects.find(nil, q.principals, q.resources()[1:]))
+		} else if err = q.on(n); err != nil {
+			errs, q = append(errs, err), nil
+			continue
+		}
+		buf = e.objects.find(append(buf[:0], ofVault...), q.principals, q.resources()[:1])
+		if len(buf) > len(ofVault) {
+			buf = inOrder(buf)
+		}
+		if decisions[i], err = e.decide(q, selection{e.objects.policies, buf}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return decisions, errors.Join(errs...)
+}
+
+// concerning returns those of the policies whose scope takes the action, in
+// order.
+func (e *Engine) concerning(action cedar.EntityUID, at []int) []int {
+	groups := e.ancestors[action]
+	in := func(uid cedar.EntityUID) bool { return uid == action || slices.Contains(groups, uid) }
+	return slices.DeleteFunc(inOrder(at), func(i int) bool {
+		switch s := e.objects.policies[i].policy.AST().Action.(type) {
+		case ast.ScopeTypeEq:
+			return s.Entity != action
+		case ast.ScopeTypeIn:
+			return !in(s.Entity)
+		case ast.ScopeTypeInSet:
+			return !slices.ContainsFunc(s.Entities, in)
+		}
+		return false
+	})
+}
+
+// decide evaluates the candidates.
+func (e *Engine) decide(q *query, candidates selection) (broker.Decision, error) {
+	d := broker.Decision{PolicySet: e.hash}
+	allowed, diag := cedar.Authorize(candidates, q, q.request)
 
 	var failed []error
 	for _, f := range diag.Errors {
-		if policies.effect(f.PolicyID) == cedar.Forbid {
+		if candidates.of(f.PolicyID).policy.Effect() == cedar.Forbid {
 			failed = append(failed, fmt.Errorf("policy: the forbid %q could not be evaluated, so the request is denied: %s", f.PolicyID, f.Message))
 			d.Policies = append(d.Policies, string(f.PolicyID))
 		}
 	}
+	d.Allowed = allowed == cedar.Allow && failed == nil
+	d.BreakGlass = d.Allowed
 	// Beside a forbid that failed, what permitted decided nothing.
 	if failed == nil || allowed == cedar.Deny {
 		for _, r := range diag.Reasons {
 			d.Policies = append(d.Policies, string(r.PolicyID))
+			d.BreakGlass = d.BreakGlass && candidates.of(r.PolicyID).breakGlass
 		}
 	}
 	slices.Sort(d.Policies)
-	d.Allowed = allowed == cedar.Allow && failed == nil
 	return d, errors.Join(failed...)
 }

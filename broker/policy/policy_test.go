@@ -177,29 +177,3 @@ permit (principal, action, resource);`)
 		t.Errorf("got %q, %v, want %q", d.Policies, err, want)
 	}
 }
-
-func BenchmarkAuthorize(b *testing.B) {
-	for _, n := range []int{10, 1000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var text strings.Builder
-			for i := range n {
-				fmt.Fprintf(&text, "permit (principal == Workload::\"w%d\", action == Action::\"getSecret\", resource == Secret::\"vaults/pay/secrets/s%d\");\n", i, i)
-			}
-			e := load(b, "a.cedar", text.String())
-			r := broker.Request{
-				Principal: broker.Principal{ID: "w7", Groups: []string{"dev/a", "dev/b"}},
-				Action:    broker.ActionGetSecret,
-				Resource:  name(b, "vaults/pay/secrets/s7"),
-				Time:      noon,
-				Peer:      netip.MustParseAddr("10.0.0.1"),
-				Transport: broker.TransportGRPC,
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if d, err := e.Authorize(b.Context(), r); err != nil || !d.Allowed {
-					b.Fatal(d, err)
-				}
-			}
-		})
-	}
-}
