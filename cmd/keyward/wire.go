@@ -127,6 +127,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	server, err := service.New(service.Config{
 		Broker:         core,
 		Authenticator:  authenticator,
+		Limits:         w.config.Limits.limits(),
 		TLS:            tlsConfig,
 		PageTokenKey:   pageKey,
 		Reflection:     w.reflection,
