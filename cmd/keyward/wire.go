@@ -143,6 +143,11 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	checks := []service.Check{
 		{Name: "serving", Ready: func(context.Context) error { return server.Ready() }},
 		{Name: "audit", Ready: func(context.Context) error { return auditLog.Err() }},
+		{
+			Name: "policy", Advisory: true, // the last good set decides
+			Ready: func(context.Context) error { return policies.Err() },
+			Note:  func() string { return fmt.Sprintf("%d policies, set %.12s", policies.Engine().Len(), policies.Engine().Hash()) },
+		},
 	}
 	return w.run(ctx, ln, server, checks, tel)
 }
