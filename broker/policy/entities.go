@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -163,10 +164,7 @@ func (e *Engine) principalAttributes(uid cedar.EntityUID, p broker.Principal) ce
 	if len(p.Attributes) == 0 {
 		return given
 	}
-	all := cedar.RecordMap{}
-	for k, v := range given.All() {
-		all[k] = v
-	}
+	all := maps.Collect(given.All())
 	for k, v := range p.Attributes {
 		if slices.Contains(e.attributes, k) {
 			all[cedar.String(k)] = cedar.String(v)

@@ -121,7 +121,7 @@ func noPolicies(dir string) error {
 
 // readDir reads the files that count, sorted by name.
 func readDir(dir string) ([]source, error) {
-	entries, err := os.ReadDir(dir)
+	paths, err := list(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("policy: there is no folder %s: make it and write a *%s file there", dir, policySuffix)
 	}
@@ -129,12 +129,7 @@ func readDir(dir string) ([]source, error) {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	var files []source
-	for _, d := range entries {
-		name := d.Name()
-		if d.IsDir() || strings.HasPrefix(name, ".") || name != entitiesFile && !strings.HasSuffix(name, policySuffix) {
-			continue
-		}
-		path := filepath.Join(dir, name)
+	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("policy: %w", err)
@@ -142,6 +137,22 @@ func readDir(dir string) ([]source, error) {
 		files = append(files, newSource(path, string(text)))
 	}
 	return files, nil
+}
+
+// list returns the paths of the files in dir that count, sorted.
+func list(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, d := range entries {
+		name := d.Name()
+		if !d.IsDir() && !strings.HasPrefix(name, ".") && (name == entitiesFile || strings.HasSuffix(name, policySuffix)) {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths, nil
 }
 
 // hash covers the files' names and bytes, each with its length before it.

@@ -33,8 +33,8 @@ func name(tb testing.TB, s string) broker.Name {
 	return v
 }
 
-// request parses "principal action resource" with any of group=, time=, peer=
-// and transport= behind it.
+// request parses "principal action resource" with any of group=, time=, peer=,
+// transport=, reason= and attributes behind it.
 func request(t *testing.T, line string) broker.Request {
 	t.Helper()
 	f := strings.Fields(line)
@@ -57,6 +57,13 @@ func request(t *testing.T, line string) broker.Request {
 			r.Peer, err = netip.ParseAddr(value)
 		case "transport":
 			r.Transport = value
+		case "reason":
+			r.Reason = value
+		case "issuer", "namespace", "environment":
+			if r.Principal.Attributes == nil {
+				r.Principal.Attributes = map[string]string{}
+			}
+			r.Principal.Attributes[key] = value
 		default:
 			t.Fatalf("%s: no option %q", line, key)
 		}
@@ -108,6 +115,9 @@ func answer(d broker.Decision, err error) string {
 		words[0] = "allow"
 	}
 	words = append(words, d.Policies...)
+	if d.BreakGlass {
+		words = append(words, "(broke the glass)")
+	}
 	if err != nil {
 		words = append(words, "error:", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

@@ -227,7 +227,7 @@ func (c *devCmd) tour(at addresses) string {
 		curl+` -H "Authorization: Bearer $TOKEN" `+rest+"/db-password")
 	section("... and is denied everything else, whether it exists or not.",
 		curl+` -H "Authorization: Bearer $TOKEN" `+rest+"/api-key")
-	section("See why: who asked for what, and which policy decided. The policy is yours to edit ("+filepath.Join(c.Data, "policy")+"; then start again).",
+	section("See why: who asked for what, and which policy decided. The policy is yours to edit ("+filepath.Join(c.Data, "policy")+"; a change takes effect within a second).",
 		"tail -n 2 "+shellQuote(filepath.Join(c.Data, "audit.jsonl")))
 	section("Any gRPC client will do (reflection is on); this is grpcurl.",
 		"go run github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4 -cacert "+shellQuote(filepath.Join(c.Data, "ca.pem"))+

@@ -15,7 +15,6 @@ import (
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/audit"
-	"github.com/keyward/keyward/broker/policy"
 	"github.com/keyward/keyward/service"
 	"github.com/keyward/keyward/service/authn"
 )
@@ -90,10 +89,11 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, auditLog.Close()) }()
-	engine, err := w.loadPolicies(ctx, auditLog)
+	policies, stop, err := w.openPolicies(ctx, auditLog, tel)
 	if err != nil {
 		return err
 	}
+	defer stop()
 
 	vaults, err := w.openVaults(tel)
 	if err != nil {
@@ -103,7 +103,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 
 	core, err := broker.New(broker.Config{
 		Vaults:         vaults.cached(w.config.Cache.TTL.Duration),
-		Authorizer:     engine,
+		Authorizer:     policies,
 		Auditor:        auditLog,
 		Logger:         w.log,
 		TracerProvider: tel.traces,
@@ -184,24 +184,6 @@ func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, c
 	err := <-served
 	_ = admin.Close()
 	return errors.Join(err, <-adminDone)
-}
-
-// loadPolicies loads the policies and records it, whether or not they are good.
-func (w wiring) loadPolicies(ctx context.Context, auditor broker.Auditor) (*policy.Engine, error) {
-	engine, err := policy.Load(w.config.file(w.config.Policy.Path))
-	ev := broker.Event{Time: time.Now(), Action: broker.ActionLoadPolicies, Outcome: string(broker.CodePolicyInvalid)}
-	if err == nil {
-		ev.Decision = broker.Decision{Allowed: true, PolicySet: engine.Hash()}
-		ev.Outcome = broker.OutcomeOK
-	}
-	if rerr := auditor.Record(ctx, ev); rerr != nil {
-		return nil, errors.Join(err, fmt.Errorf("the audit log cannot be written, and nothing is served without: %w", rerr))
-	}
-	if err != nil {
-		return nil, err
-	}
-	w.log.InfoContext(ctx, "policies loaded", "count", engine.Len(), "set", engine.Hash())
-	return engine, nil
 }
 
 func (w wiring) openAudit() (*audit.Log, error) {

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/policy"
+)
+
+// openPolicies loads the policies and keeps them current until stop. Each set is
+// recorded before it takes effect, and so is what is refused.
+func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *telemetry) (policies *policy.Folder, stop func(), err error) {
+	policies, err = policy.Open(ctx, policy.FolderConfig{
+		Dir: w.config.file(w.config.Policy.Path),
+		Record: func(ctx context.Context, set *policy.Engine, wrong error) error {
+			ev := broker.Event{Time: time.Now(), Action: broker.ActionLoadPolicies, Outcome: string(broker.CodePolicyInvalid)}
+			if wrong == nil {
+				ev.Decision = broker.Decision{Allowed: true, PolicySet: set.Hash()}
+				ev.Outcome = broker.OutcomeOK
+			}
+			return auditor.Record(ctx, ev)
+		},
+		Logger:        w.log,
+		MeterProvider: tel.metrics,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		policies.Run(ctx)
+		close(done)
+	}()
+	return policies, func() { cancel(); <-done }, nil
+}
