@@ -31,8 +31,8 @@ type statement struct {
 	tokens []token
 }
 
-// Open loads a folder as Load does, with the same errors.
-func Open(dir string) (*Analysis, error) {
+// Inspect loads a folder as Load does, with the same errors.
+func Inspect(dir string) (*Analysis, error) {
 	files, err := readDir(dir)
 	if err != nil {
 		return nil, err

@@ -44,11 +44,14 @@ var variables = []struct {
 
 // Near returns the permits that come near to r, the nearest first: those whose
 // scope takes it all, then those that take two of principal, action and resource,
-// and name at least one of the two.
+// and name at least one of the two. The resource is an object or a vault.
 func (a *Analysis) Near(r broker.Request) ([]Near, error) {
 	q, err := a.newQuery(r)
 	if err != nil {
 		return nil, err
+	}
+	if q.collection {
+		return nil, fmt.Errorf("policy: %s is decided on each of %s: name one", r.Action, r.Resource)
 	}
 	env := eval.Env{
 		Entities:  q,
@@ -58,11 +61,7 @@ func (a *Analysis) Near(r broker.Request) ([]Near, error) {
 		Context:   q.request.Context,
 	}
 	var all []Near
-	policies := a.objects.policies
-	if q.collection {
-		policies = a.collections.policies
-	}
-	for _, p := range policies {
+	for _, p := range a.objects.policies {
 		if p.policy.Effect() != cedar.Permit {
 			continue
 		}
