@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
@@ -173,9 +172,4 @@ func scopeNode(p *ast.Policy, variable string) ast.IsNode {
 		return nil
 	}
 	return v.AsIsNode()
-}
-
-// entityText is how Cedar writes an entity.
-func entityText(t cedar.EntityType, id string) string {
-	return cedar.NewEntityUID(t, cedar.String(id)).String()
 }
