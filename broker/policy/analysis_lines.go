@@ -48,10 +48,10 @@ type exclusion struct {
 // In each, what is not known stays in the conditions.
 func (s *side) lines(permits, forbids []rule) []line {
 	var all []line
+	need := s.needed(forbids)
 	for _, x := range s.individuals {
 		all = append(all, s.linesOf(x, permits, forbids)...)
 	}
-	need := s.needed(forbids)
 	for _, c := range s.classes {
 		if need[c.uid] == anything {
 			all = append(all, s.linesOf(c, permits, forbids)...)
@@ -91,10 +91,14 @@ func (s *side) linesOf(o one, permits, forbids []rule) []line {
 		if o.uid != anything && !spared && r.text() == without.reduce(p.node).text() {
 			continue
 		}
+		if o.individual && !s.exclusive && s.shared(o, p, forbids) {
+			continue
+		}
 		condition, except := s.split(r, p)
 		l := line{one: o, via: s.via(o, p, r), permits: []rule{p}, conditions: []string{condition}, except: except}
 		all = s.join(all, l)
 	}
+	all = withoutNeedless(all)
 	for i := range all {
 		all[i].except = compactExclusions(append(forbidden[:len(forbidden):len(forbidden)], all[i].except...))
 		if slices.Contains(all[i].conditions, "") {
@@ -102,6 +106,44 @@ func (s *side) linesOf(o one, permits, forbids []rule) []line {
 		}
 	}
 	return all
+}
+
+// shared reports whether o has p as one of a class that it must be in by its
+// credentials, because a forbid spares only those who are: that class's line
+// tells of it, if nothing depends on o's name.
+func (s *side) shared(o one, p rule, forbids []rule) bool {
+	anonymous, self := s.without(o), s.exact(one{uid: o.uid, individual: true, may: s.mayBe(o)})
+	byName := func(r rule) bool { return self.reduce(r.node).text() != anonymous.reduce(r.node).text() }
+	if byName(p) || slices.ContainsFunc(forbids, func(f rule) bool {
+		return byName(f) && anonymous.reduce(f.node).value != no
+	}) {
+		return false
+	}
+	return slices.ContainsFunc(s.classes, func(c one) bool { return s.needs(s.exact(o), o, c.uid, forbids) })
+}
+
+// needs reports whether a forbid applies to o, which v is the view of, unless it
+// is in c.
+func (s *side) needs(v *view, o one, c cedar.EntityUID, forbids []rule) bool {
+	if slices.Contains(o.within, c) {
+		return false
+	}
+	v = outside(v, c)
+	return slices.ContainsFunc(forbids, func(f rule) bool {
+		r := v.reduce(f.node)
+		return r.fails || r.value == yes
+	})
+}
+
+// withoutNeedless takes out what is had through a class where the same is had
+// without, always.
+func withoutNeedless(all []line) []line {
+	if !slices.ContainsFunc(all, func(l line) bool {
+		return l.via == anything && len(l.except) == 0 && slices.Contains(l.conditions, "")
+	}) {
+		return all
+	}
+	return slices.DeleteFunc(all, func(l line) bool { return l.via != anything })
 }
 
 // join adds l to the line that differs in its permits and conditions only.
@@ -128,14 +170,7 @@ func (s *side) needed(forbids []rule) map[cedar.EntityUID]cedar.EntityUID {
 	}
 	for _, c := range s.classes {
 		for _, other := range s.classes {
-			if slices.Contains(c.within, other.uid) || leadsTo(needs, other.uid, c.uid) {
-				continue
-			}
-			v := s.outside(c, other.uid)
-			if slices.ContainsFunc(forbids, func(f rule) bool {
-				r := v.reduce(f.node)
-				return r.fails || r.value == yes
-			}) {
+			if !leadsTo(needs, other.uid, c.uid) && s.needs(s.typical(c), c, other.uid, forbids) {
 				needs[c.uid] = other.uid
 				break
 			}
@@ -160,7 +195,7 @@ func (s *side) via(o one, p rule, r residual) cedar.EntityUID {
 		if !o.individual {
 			classes = append(classes, o.uid)
 		}
-		return s.exact(one{uid: o.uid, individual: o.individual, within: classes}).reduce(p.node).text()
+		return s.exact(one{uid: o.uid, individual: o.individual, within: classes, may: o.may}).reduce(p.node).text()
 	}
 	if by() == r.text() {
 		return anything

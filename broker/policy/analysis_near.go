@@ -36,11 +36,11 @@ type ScopePart struct {
 }
 
 // variables of a scope, and what a match of each is worth: a policy for the same
-// caller is nearer than one on the same resource.
+// caller is nearer than one for another, and a wrong name is the likeliest slip.
 var variables = []struct {
 	name  string
 	worth int
-}{{"principal", 4}, {"action", 2}, {"resource", 3}}
+}{{"principal", 4}, {"action", 3}, {"resource", 2}}
 
 // Near returns the permits that come near to r, the nearest first: those whose
 // scope takes it all, then those that take two of principal, action and resource,

@@ -17,6 +17,16 @@ import (
 // drawn is a folder's content as it could be written: it fits the schema.
 type drawn struct{ draw }
 
+// issued gives the names of draw an issuer: credentials put nobody into a group of
+// another's, and a certificate puts nobody into any.
+var issued = strings.NewReplacer(
+	"w/0", "k/w0", "w/1", "k/w1", "w/2", "d/w2", "w/3", "spiffe://x/w3", "w/4", "spiffe://x/w4", "w/5", "k/w5",
+	"g/0", "k/g0", "g/1", "k/g1", "g/2", "d/g2", "g/3", "k/g3", "g/4", "all/g4", "g/5", "k/g5",
+)
+
+func (d drawn) workload() string { return issued.Replace(d.draw.workload()) }
+func (d drawn) group() string    { return issued.Replace(d.draw.group()) }
+
 // term asks something of the principal, the resource or the context.
 func (d drawn) term() string {
 	return pick(
@@ -80,7 +90,7 @@ func (d drawn) text() string {
 		}
 		text.WriteString(";\n")
 	}
-	return text.String()
+	return issued.Replace(text.String())
 }
 
 // engine returns nil where the draw is one that is refused.
@@ -109,14 +119,17 @@ func (d drawn) engine(t *testing.T) (*Engine, string) {
 
 func (d drawn) request(t *testing.T) broker.Request {
 	r := broker.Request{
-		Principal: broker.Principal{ID: pick(d.draw, d.workload(), d.workload(), "w/unnamed")},
+		Principal: broker.Principal{ID: pick(d.draw, d.workload(), d.workload(), "k/unnamed", "d/unnamed")},
 		Action:    broker.ActionGetSecret,
 		Time:      time.Date(2026, time.Month(d.IntN(12)+1), 1, d.IntN(3), 0, 0, 0, time.UTC),
 		Transport: pick(d.draw, broker.TransportGRPC, broker.TransportREST),
 		Reason:    pick(d.draw, "", "because"),
 	}
-	for range d.IntN(3) {
-		r.Principal.Groups = append(r.Principal.Groups, d.group())
+	issuer, _, _ := strings.Cut(r.Principal.ID, "/")
+	for range d.IntN(4) {
+		if g := d.group(); strings.HasPrefix(g, issuer+"/") {
+			r.Principal.Groups = append(r.Principal.Groups, g)
+		}
 	}
 	if d.IntN(2) == 0 {
 		r.Principal.Attributes = map[string]string{"namespace": pick(d.draw, "pay", "web")}

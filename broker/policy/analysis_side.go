@@ -17,6 +17,8 @@ type one struct {
 	individual bool
 	// within are the classes that it is surely in; a class is in itself.
 	within []cedar.EntityUID
+	// may says into which others credentials could put it; nil stands for any.
+	may func(cedar.EntityUID) bool
 }
 
 // side is the variable of a request that a question leaves open: the principal,
@@ -56,7 +58,8 @@ func (s *side) look(o one, other, outside answer) *view {
 		case slices.Contains(o.within, uid):
 			return yes
 		case uid.Type != typeGroup && uid.Type != typeVault,
-			s.exclusive && (o.individual || len(o.within) > 0):
+			s.exclusive && (o.individual || len(o.within) > 0),
+			o.may != nil && !o.may(uid):
 			return no
 		}
 		return outside
@@ -84,6 +87,9 @@ func (s *side) typical(o one) *view {
 // without is whoever is not o.
 func (s *side) without(o one) *view {
 	v := s.look(one{uid: o.uid, within: withinOf(s, o)}, no, unknown)
+	if !s.exclusive && o.individual {
+		v = s.look(one{uid: o.uid, may: s.mayBe(o)}, no, unknown)
+	}
 	if s.known && o.individual {
 		v.env.Resource = o.uid
 		v.open = []string{"context"}
@@ -109,17 +115,22 @@ func withinOf(s *side, o one) []cedar.EntityUID {
 	return nil
 }
 
-// outside is o, typical, but in no class c.
-func (s *side) outside(o one, c cedar.EntityUID) *view {
-	v := s.typical(o)
-	in := v.in
-	v.in = func(uid cedar.EntityUID) answer {
+// outside is v, but in no class c.
+func outside(v *view, c cedar.EntityUID) *view {
+	out := *v
+	out.in = func(uid cedar.EntityUID) answer {
 		if uid == c {
 			return no
 		}
-		return in(uid)
+		return v.in(uid)
 	}
-	return v
+	return &out
+}
+
+// mayBe says into which classes credentials could put o, and those in which it
+// is anyway.
+func (s *side) mayBe(o one) func(cedar.EntityUID) bool {
+	return func(c cedar.EntityUID) bool { return o.may == nil || o.may(c) || slices.Contains(o.within, c) }
 }
 
 // vaultOf returns the vault that an object's id names.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/eval"
@@ -31,8 +32,8 @@ func refOf(p namedPolicy) broker.PolicyRef {
 
 // Grants implements broker.Explainer. Subjects are the workloads and groups that
 // policies or entities.json name, and anyone. What credentials may add is not
-// known: further groups, and all attributes. So a permit that asks for them is
-// shown with that condition, as is one that asks for the context.
+// known: attributes, and for a token groups of its issuer. So a permit that asks
+// for them is shown with that condition, as is one that asks for the context.
 //
 // It lists everybody: whoever Authorize permits is the subject of a grant, meets
 // its conditions and is none of its exceptions. And whoever is the subject of a
@@ -112,10 +113,55 @@ func (e *Engine) subjects(named []cedar.EntityUID) (workloads, groups []one) {
 		slices.SortFunc(within, compareUIDs)
 		switch uid.Type {
 		case typeWorkload:
-			workloads = append(workloads, one{uid: uid, individual: true, within: within})
+			workloads = append(workloads, one{uid: uid, individual: true, within: within, may: e.credentialGroups(uid)})
 		case typeGroup:
 			groups = append(groups, one{uid: uid, within: append(within, uid)})
 		}
 	}
 	return workloads, groups
+}
+
+// credentialGroups says into which groups a workload's credentials could put it:
+// none for a certificate, and for a token those of its issuer and what these are
+// in. Nil stands for any, where the id does not tell.
+func (e *Engine) credentialGroups(workload cedar.EntityUID) func(cedar.EntityUID) bool {
+	id := string(workload.ID)
+	if strings.HasPrefix(id, "spiffe://") {
+		return func(cedar.EntityUID) bool { return false }
+	}
+	issuer, _, ok := strings.Cut(id, "/")
+	if _, err := broker.VaultName(issuer); !ok || err != nil { // an issuer's name has the same pattern
+		return nil
+	}
+	ofIssuer := func(group cedar.EntityUID) bool { return strings.HasPrefix(string(group.ID), issuer+"/") }
+	reached := map[cedar.EntityUID]bool{}
+	for uid := range e.entities {
+		if uid.Type == typeGroup && ofIssuer(uid) {
+			for _, g := range e.ancestors[uid] {
+				reached[g] = true
+			}
+		}
+	}
+	return func(group cedar.EntityUID) bool { return ofIssuer(group) || reached[group] }
+}
+
+// Kind returns the kind of the objects that an action is decided on, which is ""
+// for a vault, or false if there is no such action.
+func (e *Engine) Kind(a broker.Action) (broker.Kind, bool) {
+	types, ok := e.resources[a]
+	if !ok || len(types) == 0 {
+		return "", false
+	}
+	return kindOf[types[0]], true
+}
+
+// ActionGroups returns the groups of actions, each with its actions in order.
+func (e *Engine) ActionGroups() map[string][]broker.Action {
+	groups := map[string][]broker.Action{}
+	for _, a := range e.Actions() {
+		for _, g := range e.ancestors[cedar.NewEntityUID(typeAction, cedar.String(a))] {
+			groups[string(g.ID)] = append(groups[string(g.ID)], a)
+		}
+	}
+	return groups
 }
