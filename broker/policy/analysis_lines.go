@@ -69,28 +69,29 @@ func (s *side) linesOf(o one, permits, forbids []rule) []line {
 	spared := false
 	var forbidden []exclusion
 	for _, f := range forbids {
-		if r := typical.reduce(f.node); r.fails || r.value == yes {
+		r := typical.reduce(f.node)
+		if r.fails || r.value == yes {
 			return nil
 		}
-		r := exact.reduce(f.node)
-		if r.value != no {
-			forbidden = append(forbidden, s.exclusions(r.rest(f.node), f)...)
-		}
-		if o.uid != anything {
+		if o.uid != anything && f.mentions(o) {
 			if w := without.reduce(f.node); w.value != no && w.text() != r.text() {
 				spared = true
 			}
 		}
+		if r = exact.reduce(f.node); r.value != no {
+			forbidden = append(forbidden, s.exclusions(r.rest(f.node), f)...)
+		}
 	}
 	var all []line
 	for _, p := range permits {
-		if r := typical.reduce(p.node); r.fails || r.value == no {
+		if o.uid != anything && !spared && !p.mentions(o) {
+			continue // it says of o what it says of others
+		}
+		r := typical.reduce(p.node)
+		if r.fails || r.value == no || o.uid != anything && !spared && r.text() == without.reduce(p.node).text() {
 			continue
 		}
-		r := exact.reduce(p.node)
-		if o.uid != anything && !spared && r.text() == without.reduce(p.node).text() {
-			continue
-		}
+		r = exact.reduce(p.node)
 		if o.individual && !s.exclusive && s.shared(o, p, forbids) {
 			continue
 		}
@@ -165,7 +166,7 @@ func (s *side) join(all []line, l line) []line {
 // In a circle of such, one is left.
 func (s *side) needed(forbids []rule) map[cedar.EntityUID]cedar.EntityUID {
 	needs := map[cedar.EntityUID]cedar.EntityUID{}
-	if s.exclusive {
+	if s.exclusive || len(forbids) == 0 {
 		return needs
 	}
 	for _, c := range s.classes {

@@ -151,6 +151,21 @@ type rule struct {
 	namedPolicy
 
 	node ast.IsNode
+	// names are the entities that node names.
+	names map[cedar.EntityUID]bool
+}
+
+func newRule(p namedPolicy, n ast.IsNode) rule {
+	r := rule{namedPolicy: p, node: n, names: map[cedar.EntityUID]bool{}}
+	for _, uid := range mentioned(r) {
+		r.names[uid] = true
+	}
+	return r
+}
+
+// mentions reports whether r names o or a class that it is in.
+func (r rule) mentions(o one) bool {
+	return r.names[o.uid] || slices.ContainsFunc(o.within, func(c cedar.EntityUID) bool { return r.names[c] })
 }
 
 // rules reduces all policies to what concerns the question.
@@ -162,9 +177,9 @@ func (s *side) rules(policies policySet) (permits, forbids []rule) {
 		switch permit := p.policy.Effect() == cedar.Permit; {
 		case r.value == no, permit && r.fails:
 		case permit:
-			permits = append(permits, rule{p, r.rest(n)})
+			permits = append(permits, newRule(p, r.rest(n)))
 		default:
-			forbids = append(forbids, rule{p, r.rest(n)})
+			forbids = append(forbids, newRule(p, r.rest(n)))
 		}
 	}
 	return permits, forbids

@@ -102,8 +102,12 @@ func (e *Engine) principals(a broker.Action, resource broker.Name) (*side, error
 // subjects returns the workloads and groups among the named, and those that
 // entities.json puts into them.
 func (e *Engine) subjects(named []cedar.EntityUID) (workloads, groups []one) {
+	is := make(map[cedar.EntityUID]bool, len(named))
+	for _, uid := range named {
+		is[uid] = true
+	}
 	for uid := range e.entities {
-		if slices.ContainsFunc(e.ancestors[uid], func(g cedar.EntityUID) bool { return slices.Contains(named, g) }) {
+		if slices.ContainsFunc(e.ancestors[uid], func(g cedar.EntityUID) bool { return is[g] }) {
 			named = append(named, uid)
 		}
 	}
