@@ -169,3 +169,15 @@ func (e *Engine) ActionGroups() map[string][]broker.Action {
 	}
 	return groups
 }
+
+var _ broker.Explainer = (*Folder)(nil)
+
+// Explain implements broker.Explainer, by the set in force.
+func (f *Folder) Explain(ctx context.Context, r broker.Request) (broker.Explanation, error) {
+	return f.Engine().Explain(ctx, r)
+}
+
+// Grants implements broker.Explainer, by the set in force.
+func (f *Folder) Grants(ctx context.Context, a broker.Action, resource broker.Name) ([]broker.Grant, error) {
+	return f.Engine().Grants(ctx, a, resource)
+}
