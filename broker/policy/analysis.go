@@ -131,17 +131,8 @@ func (a *Analysis) condition(p namedPolicy, number int) Condition {
 	return c
 }
 
-// scopeText returns what a scope says of a variable, such as
-// `principal == Workload::"dev/billing"`; "" where it says nothing.
-func scopeText(p *ast.Policy, variable string) string {
-	n := scopeNode(p, variable)
-	if n == nil {
-		return ""
-	}
-	return textOf(n)
-}
-
-// scopeNode returns what a scope says of a variable, or nil.
+// scopeNode returns what a scope says of a variable, such as
+// principal == Workload::"dev/billing", or nil where it says nothing.
 func scopeNode(p *ast.Policy, variable string) ast.IsNode {
 	var s ast.IsScopeNode
 	var v ast.Node

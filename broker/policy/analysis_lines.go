@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
-	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
 // line is an answer to who can or what can: one that could be permitted, by
@@ -24,24 +23,16 @@ type line struct {
 	except     []exclusion
 }
 
-// exclusion is who of a line is not permitted after all: uid, or all of the line
-// where it is anything, under the condition, or always where it is "".
-type exclusion struct {
-	uid       cedar.EntityUID
-	condition string
-	by        rule
-}
-
-// lines answers for all that stand for the variable, so that whatever is
-// permitted is permitted by a line: one of its permits and conditions applies,
-// and no exception. This is how none is missed:
+// lines answers for all that stand for the variable. Whatever is permitted meets a
+// line: one of its conditions, and no exception. This is how none is missed:
 //
 //   - An individual that a rule names or that entities.json knows is looked at
 //     with all that is known of it. It has a line of its own unless no permit
 //     says of it by name what it does not say of others, and no forbid spares it.
 //     Then it is one of those that the other lines are about.
 //   - A class has a line for each permit whose answer depends on being in it, and
-//     for all of them if a forbid spares those who are in it.
+//     for all of them if a forbid spares those who are in it. Where a forbid spares
+//     only those of another class as well, the line of that one tells of both.
 //   - Whoever is permitted, and not by these, is so independently of every name,
 //     and the line for any is about just those.
 //
@@ -101,7 +92,7 @@ func (s *side) linesOf(o one, permits, forbids []rule) []line {
 	}
 	all = withoutNeedless(all)
 	for i := range all {
-		all[i].except = compactExclusions(append(forbidden[:len(forbidden):len(forbidden)], all[i].except...))
+		all[i].except = compactExclusions(slices.Concat(forbidden, all[i].except))
 		if slices.Contains(all[i].conditions, "") {
 			all[i].conditions = nil
 		}
@@ -207,120 +198,6 @@ func (s *side) via(o one, p rule, r residual) cedar.EntityUID {
 		}
 	}
 	return anything
-}
-
-// split returns what a permit demands, and whom it leaves out by name: "unless
-// { principal == … }" and the like.
-func (s *side) split(r residual, p rule) (condition string, except []exclusion) {
-	if r.node == nil {
-		return "", nil
-	}
-	var demands []ast.IsNode
-	for _, c := range conjuncts(r.node) {
-		switch n := c.(type) {
-		case ast.NodeTypeNot:
-			if s.names(n.Arg) {
-				except = append(except, s.exclusions(n.Arg, p)...)
-				continue
-			}
-		case ast.NodeTypeNotEquals:
-			if uids := s.named(ast.NodeTypeEquals(n)); uids != nil {
-				except = append(except, exclusion{uid: uids[0], by: p})
-				continue
-			}
-		}
-		if s.namesUnderNot(c) {
-			except = append(except, exclusion{condition: textOf(ast.NodeTypeNot{UnaryNode: ast.UnaryNode{Arg: c}}), by: p})
-			continue
-		}
-		demands = append(demands, c)
-	}
-	return textOf(demands...), except
-}
-
-// exclusions returns who is left out where n holds or fails.
-func (s *side) exclusions(n ast.IsNode, by rule) []exclusion {
-	var all []exclusion
-	for _, alt := range alternatives(n) {
-		parts := conjuncts(alt)
-		at := slices.IndexFunc(parts, func(c ast.IsNode) bool { return s.named(c) != nil })
-		if at < 0 || mayFail(alt) {
-			all = append(all, exclusion{condition: textOf(parts...), by: by})
-			continue
-		}
-		rest := slices.Delete(slices.Clone(parts), at, at+1)
-		for _, uid := range s.named(parts[at]) {
-			all = append(all, exclusion{uid: uid, condition: textOf(rest...), by: by})
-		}
-	}
-	return all
-}
-
-// named returns the individuals or classes of which n says that the variable is
-// one of them or in one of them, and nothing else; or nil.
-func (s *side) named(n ast.IsNode) []cedar.EntityUID {
-	v := &s.base
-	switch n := n.(type) {
-	case ast.NodeTypeEquals:
-		for _, pair := range [][2]ast.IsNode{{n.Left, n.Right}, {n.Right, n.Left}} {
-			if uid, ok := literal(pair[1]); ok && v.isVariable(pair[0]) {
-				return []cedar.EntityUID{uid}
-			}
-		}
-	case ast.NodeTypeIn:
-		if uids, ok := literals(n.Right); ok && v.isVariable(n.Left) {
-			return uids
-		}
-	case ast.NodeTypeIsIn:
-		if uids, ok := literals(n.Entity); ok && v.isVariable(n.Left) && n.EntityType == v.of {
-			return uids
-		}
-	case ast.NodeTypeOr:
-		left, right := s.named(n.Left), s.named(n.Right)
-		if left != nil && right != nil {
-			return append(left, right...)
-		}
-	}
-	return nil
-}
-
-// names reports whether n asks for an individual or a class by name.
-func (s *side) names(n ast.IsNode) bool {
-	found := false
-	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
-		found = found || s.named(n) != nil
-		return !found
-	})
-	return found
-}
-
-// namesUnderNot reports whether n names somebody who could be left out by it.
-func (s *side) namesUnderNot(n ast.IsNode) bool {
-	found := false
-	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
-		switch n := n.(type) {
-		case ast.NodeTypeNot:
-			found = found || s.names(n.Arg)
-		case ast.NodeTypeNotEquals:
-			found = found || s.named(ast.NodeTypeEquals(n)) != nil
-		}
-		return !found
-	})
-	return found
-}
-
-// compactExclusions takes out what is there twice, and what a wider one says.
-func compactExclusions(all []exclusion) []exclusion {
-	var out []exclusion
-	for _, x := range all {
-		if !slices.ContainsFunc(out, func(o exclusion) bool {
-			return o.uid == x.uid && (o.condition == x.condition || o.condition == "")
-		}) {
-			out = append(out, x)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b exclusion) int { return compareUIDs(a.uid, b.uid) })
-	return out
 }
 
 // positionText is where a policy stands: the file's base name, line and column.

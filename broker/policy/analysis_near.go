@@ -119,7 +119,7 @@ func (a *Analysis) near(p namedPolicy, q *query, env eval.Env) (Near, bool) {
 	return n, true
 }
 
-// Overruled: the policy permits, and a forbid won.
+// Overruled reports whether the policy permits, and a forbid won.
 func (n Near) Overruled() bool {
 	return n.Condition == nil && !slices.ContainsFunc(n.Scope[:], func(p ScopePart) bool { return !p.Matches })
 }

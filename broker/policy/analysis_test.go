@@ -135,6 +135,17 @@ func TestGrants(t *testing.T) {
 			want: []string{`workload k/ann by p if principal in Group::"k/team"`},
 		},
 		{
+			name: "a permit by name that needs a group too", policies: annReads + `@id("no") forbid (principal, action, resource) unless { principal in Group::"k/admins" };`,
+			want: []string{`workload k/ann by ann except workload k/ann if !(principal in Group::"k/admins") by no`},
+		},
+		{
+			name: "a name within a choice", policies: `@id("p") permit (principal, action, resource) when { principal != Workload::"k/ann" || context.transport == "grpc" };`,
+			want: []string{
+				`workload k/ann by p if context.transport == "grpc"`,
+				`anyone by p except anyone if !(principal != Workload::"k/ann" || context.transport == "grpc") by p`,
+			},
+		},
+		{
 			name: "a forbid that fails forbids", policies: allRead + `forbid (principal, action, resource) when { 9223372036854775807 + 1 > 0 };`,
 		},
 	}
