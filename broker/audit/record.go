@@ -12,8 +12,8 @@ import (
 )
 
 // record is a line of the log. The order of the fields is that of the line, and
-// each line has them all, but for phase and items: who reads the log need not
-// ask whether one is there.
+// each line has them all, but for phase, breakGlass and items: who reads the log
+// need not ask whether one is there.
 type record struct {
 	Seq        uint64            `json:"seq"`
 	Time       string            `json:"time"`
@@ -25,6 +25,7 @@ type record struct {
 	Resource   string            `json:"resource"`
 	Phase      string            `json:"phase,omitempty"`
 	Decision   string            `json:"decision"`
+	BreakGlass bool              `json:"breakGlass,omitempty"`
 	Policies   []string          `json:"policies"`
 	PolicySet  string            `json:"policySet"`
 	Outcome    string            `json:"outcome"`
@@ -40,16 +41,18 @@ type record struct {
 // callContext is what policies saw of the call beside the peer and the time.
 type callContext struct {
 	Transport string `json:"transport,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // item is one of several objects of a record.
 type item struct {
-	Resource string   `json:"resource"`
-	Decision string   `json:"decision"`
-	Policies []string `json:"policies,omitempty"`
-	Outcome  string   `json:"outcome"`
-	Stale    bool     `json:"stale,omitempty"`
-	Cached   bool     `json:"cached,omitempty"`
+	Resource   string   `json:"resource"`
+	Decision   string   `json:"decision"`
+	BreakGlass bool     `json:"breakGlass,omitempty"`
+	Policies   []string `json:"policies,omitempty"`
+	Outcome    string   `json:"outcome"`
+	Stale      bool     `json:"stale,omitempty"`
+	Cached     bool     `json:"cached,omitempty"`
 }
 
 // encode returns the line for e, with its newline.
@@ -60,11 +63,12 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		Principal:  e.Caller.ID,
 		Groups:     orEmpty(e.Caller.Groups),
 		Attributes: e.Caller.Attributes,
-		Context:    callContext{Transport: e.Caller.Transport},
+		Context:    callContext{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
 		Action:     e.Action,
 		Resource:   e.Resource.String(),
 		Phase:      e.Phase,
 		Decision:   decisionText(e.Decision),
+		BreakGlass: e.Decision.BreakGlass,
 		Policies:   orEmpty(e.Decision.Policies),
 		PolicySet:  e.Decision.PolicySet,
 		Outcome:    e.Outcome,
@@ -82,12 +86,13 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 	}
 	for _, i := range e.Items {
 		r.Items = append(r.Items, item{
-			Resource: i.Resource.String(),
-			Decision: decisionText(i.Decision),
-			Policies: i.Decision.Policies,
-			Outcome:  i.Outcome,
-			Stale:    i.Stale,
-			Cached:   i.Cached,
+			Resource:   i.Resource.String(),
+			Decision:   decisionText(i.Decision),
+			BreakGlass: i.Decision.BreakGlass,
+			Policies:   i.Decision.Policies,
+			Outcome:    i.Outcome,
+			Stale:      i.Stale,
+			Cached:     i.Cached,
 		})
 	}
 	var line bytes.Buffer
