@@ -106,7 +106,7 @@ func TestTLSFilesAreReloaded(t *testing.T) {
 	// error for a client with the folder's admin certificate.
 	served := func(client tls.Certificate) (serial string, err error) {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{
-			InsecureSkipVerify: true, //nolint:gosec // which certificate it is, is the question
+			InsecureSkipVerify: true, // which certificate it is, is the question
 			Certificates:       []tls.Certificate{client},
 		}}
 		defer tr.CloseIdleConnections()
