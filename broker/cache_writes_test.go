@@ -364,6 +364,50 @@ func TestListsDoubtAWriteThatMayHaveHappened(t *testing.T) {
 				before.Wait()
 				behind.Wait()
 				w.all(t, true, 8)
+
+				// A delete is doubted in both lists.
+				w.shown(t)
+				if _, err := w.DeleteSecret(t.Context(), n); err == nil {
+					t.Fatal("a delete that was lost succeeded")
+				}
+				w.wantTruth(t, "a lost delete")
+			})
+		})
+	}
+}
+
+// A walk under way is no use either, whether or not anybody waits for the next.
+func TestAWalkInDoubtIsNotKept(t *testing.T) {
+	for label, write := range map[string]func(*testing.T, *cacheWorld){
+		"a write that may have happened": func(t *testing.T, w *cacheWorld) {
+			w.SecretStore = &lossy{SecretStore: w.store, err: context.Canceled}
+			if _, err := w.SetSecret(t.Context(), w.name, broker.NewSecret{Value: broker.NewValue("v"), ContentType: "new"}); err == nil {
+				t.Fatal("a set that was lost succeeded")
+			}
+		},
+		"an update of a version that may be the latest": func(t *testing.T, w *cacheWorld) {
+			v, err := w.store.GetSecret(t.Context(), w.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.UpdateSecret(t.Context(), v.Name, broker.SecretUpdate{ContentType: new("new")}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(label, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newCacheWorld(t, time.Hour)
+				w.fill(t, 30)
+				release, walked := w.block(func(method string, calls int) bool { return method == brokertest.ListSecrets && calls == 2 }), make(chan bool)
+				go func() { w.AllSecrets(t.Context(), w.name.Vault()); close(walked) }()
+				synctest.Wait() // the first page was taken, with w.name
+				write(t, w)
+				close(release)
+				<-walked
+				if got := w.all(t, false, 4); got[0].ContentType != "new" {
+					t.Errorf("listed as %q, want new", got[0].ContentType)
+				}
 			})
 		})
 	}
@@ -380,6 +424,13 @@ func (l *lossy) SetSecret(ctx context.Context, n broker.Name, s broker.NewSecret
 		return broker.Secret{}, err
 	}
 	return broker.Secret{}, l.err
+}
+
+func (l *lossy) DeleteSecret(ctx context.Context, n broker.Name) (broker.DeletedSecret, error) {
+	if _, err := l.SecretStore.DeleteSecret(ctx, n); err != nil {
+		return broker.DeletedSecret{}, err
+	}
+	return broker.DeletedSecret{}, l.err
 }
 
 // A write that was refused changed nothing, and a busy vault is not walked for
@@ -474,11 +525,10 @@ func TestListsDoubtWritesThatOverlap(t *testing.T) {
 				w.all(t, !tt.doubted, walks)
 				w.wantTruth(t, label)
 				// What follows is alone again.
-				if err := set("z")(t.Context(), t, w, blob); err != nil {
+				if err := set("x")(t.Context(), t, w, blob); err != nil {
 					t.Fatal(err)
 				}
-				walks = w.store.Calls(brokertest.ListSecrets)
-				w.all(t, true, walks)
+				w.all(t, true, w.store.Calls(brokertest.ListSecrets))
 			})
 		})
 	}
