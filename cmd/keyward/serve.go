@@ -67,6 +67,7 @@ func (w wiring) check(a *app, online bool) error {
 	if err := errors.Join(perr, aerr, terr, kerr, w.checkAudit(), w.checkVaults()); err != nil {
 		return err
 	}
+	w.warnOfVaults(a.ctx, engine)
 	fmt.Fprintf(a.out, "configuration: ok\npolicies: %d, ok\n", engine.Len())
 	if !online {
 		return nil

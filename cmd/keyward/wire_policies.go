@@ -27,6 +27,7 @@ func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *t
 	if err != nil {
 		return nil, nil, err
 	}
+	w.warnOfVaults(ctx, policies.Engine())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
 	go func() {
@@ -34,4 +35,14 @@ func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *t
 		close(done)
 	}()
 	return policies, func() { cancel(); <-done }, nil
+}
+
+// warnOfVaults tells of policies for vaults that are not configured. They are in
+// force all the same: a vault may be taken away for a while.
+func (w wiring) warnOfVaults(ctx context.Context, set *policy.Engine) {
+	for _, v := range set.Vaults() {
+		if _, ok := w.config.Vaults[v.Alias]; !ok {
+			w.log.WarnContext(ctx, "a policy is for a vault that is not configured, and cannot match", "vault", v.Alias, "policy", v.Where)
+		}
+	}
 }
