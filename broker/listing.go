@@ -225,7 +225,7 @@ func (b *Broker) authorizeAll(ctx context.Context, r Request, names []Name) ([]D
 		r.Resource = n
 		var err error
 		if decisions[i], err = b.authz.Authorize(ctx, r); err != nil {
-			decisions[i].Allowed = false
+			decisions[i].Allowed, decisions[i].BreakGlass = false, false
 			errs = append(errs, err)
 		}
 	}

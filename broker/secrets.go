@@ -58,6 +58,7 @@ func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *tim
 		}
 		// The record names what released the key, too.
 		d.Policies = slices.Concat(d.Policies, more.Policies)
+		d.BreakGlass = d.BreakGlass || more.BreakGlass
 	}
 	return v, nil
 }

@@ -12,7 +12,7 @@ const itemLen = 128
 // appendItems appends the member "items", with the comma before it. A record may
 // have a thousand of them, so they are written by hand:
 //
-//	{"resource","decision","policies"?,"policySet"?,"outcome","stale"?,"cached"?}
+//	{"resource","decision","breakGlass"?,"policies"?,"policySet"?,"outcome","stale"?,"cached"?}
 //
 // An item's policies are left out if there are none, what is false if it is, and
 // the policy set if it is the record's.
@@ -27,6 +27,9 @@ func appendItems(b []byte, items []broker.Item, policySet string) []byte {
 		b = appendString(b, it.Resource.String())
 		b = append(b, `,"decision":`...)
 		b = appendString(b, decisionText(it.Decision))
+		if it.Decision.BreakGlass {
+			b = append(b, `,"breakGlass":true`...)
+		}
 		for j, p := range it.Decision.Policies {
 			if j == 0 {
 				b = append(b, `,"policies":[`...)

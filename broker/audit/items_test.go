@@ -11,13 +11,14 @@ import (
 
 // jsonItem is an item as encoding/json writes it.
 type jsonItem struct {
-	Resource  string   `json:"resource"`
-	Decision  string   `json:"decision"`
-	Policies  []string `json:"policies,omitempty"`
-	PolicySet string   `json:"policySet,omitempty"`
-	Outcome   string   `json:"outcome"`
-	Stale     bool     `json:"stale,omitempty"`
-	Cached    bool     `json:"cached,omitempty"`
+	Resource   string   `json:"resource"`
+	Decision   string   `json:"decision"`
+	BreakGlass bool     `json:"breakGlass,omitempty"`
+	Policies   []string `json:"policies,omitempty"`
+	PolicySet  string   `json:"policySet,omitempty"`
+	Outcome    string   `json:"outcome"`
+	Stale      bool     `json:"stale,omitempty"`
+	Cached     bool     `json:"cached,omitempty"`
 }
 
 func byEncodingJSON(t *testing.T, items []broker.Item, policySet string) string {
@@ -26,7 +27,7 @@ func byEncodingJSON(t *testing.T, items []broker.Item, policySet string) string 
 	for _, i := range items {
 		j := jsonItem{
 			Resource: i.Resource.String(), Decision: "deny", Policies: i.Decision.Policies,
-			Outcome: i.Outcome, Stale: i.Stale, Cached: i.Cached,
+			Outcome: i.Outcome, Stale: i.Stale, Cached: i.Cached, BreakGlass: i.Decision.BreakGlass,
 		}
 		if i.Decision.Allowed {
 			j.Decision = "allow"
@@ -65,7 +66,7 @@ func FuzzItems(f *testing.F) {
 			t.Skip()
 		}
 		items := []broker.Item{
-			{Resource: n, Outcome: outcome, Cached: cached, Stale: !cached, Decision: broker.Decision{Allowed: allowed, Policies: []string{policy}, PolicySet: set}},
+			{Resource: n, Outcome: outcome, Cached: cached, Stale: !cached, Decision: broker.Decision{Allowed: allowed, Policies: []string{policy}, PolicySet: set, BreakGlass: cached}},
 			{Resource: n, Outcome: outcome, Decision: broker.Decision{Policies: []string{policy, "b", policy}, PolicySet: ofRecord}},
 			{Resource: n, Decision: broker.Decision{Policies: []string{}}, Stale: cached},
 			{Outcome: policy},

@@ -12,8 +12,8 @@ import (
 )
 
 // record is a line of the log. The order of the fields is that of the line, and
-// each line has them all, but for phase and items: who reads the log need not
-// ask whether one is there. The items are between its two parts.
+// each line has them all, but for phase, breakGlass and items: who reads the log
+// need not ask whether one is there. The items are between its two parts.
 type (
 	recordHead struct {
 		Seq        uint64            `json:"seq"`
@@ -26,6 +26,7 @@ type (
 		Resource   string            `json:"resource"`
 		Phase      string            `json:"phase,omitempty"`
 		Decision   string            `json:"decision"`
+		BreakGlass bool              `json:"breakGlass,omitempty"`
 		Policies   []string          `json:"policies"`
 		PolicySet  string            `json:"policySet"`
 		Outcome    string            `json:"outcome"`
@@ -43,6 +44,7 @@ type (
 // callContext is what policies saw of the call beside the peer and the time.
 type callContext struct {
 	Transport string `json:"transport,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // encode returns the line for e, with its newline.
@@ -53,11 +55,12 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		Principal:  e.Caller.ID,
 		Groups:     orEmpty(e.Caller.Groups),
 		Attributes: e.Caller.Attributes,
-		Context:    callContext{Transport: e.Caller.Transport},
+		Context:    callContext{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
 		Action:     e.Action,
 		Resource:   e.Resource.String(),
 		Phase:      e.Phase,
 		Decision:   decisionText(e.Decision),
+		BreakGlass: e.Decision.BreakGlass,
 		Policies:   orEmpty(e.Decision.Policies),
 		PolicySet:  e.Decision.PolicySet,
 		Outcome:    e.Outcome,

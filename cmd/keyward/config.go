@@ -37,6 +37,7 @@ type config struct {
 
 	TLS      tlsConfig      `yaml:"tls"`
 	Identity identityConfig `yaml:"identity"`
+	Limits   limitsConfig   `yaml:"limits"` // see config_limits.go
 
 	// Policy is a folder of *.cedar files and, if wanted, an entities.json.
 	Policy struct {

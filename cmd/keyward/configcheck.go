@@ -70,6 +70,7 @@ func (k *configCheck) all(c *config) {
 			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")
 	}
 	k.identity(c)
+	k.limits(c.Limits)
 	if len(c.Vaults) == 0 {
 		k.errorf("$.vaults", "name at least one vault")
 	}

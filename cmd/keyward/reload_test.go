@@ -52,6 +52,9 @@ func TestPolicyIsReloaded(t *testing.T) {
 	if code := read(); code != http.StatusOK {
 		t.Errorf("with a broken change: %d", code)
 	}
+	if code, text := p.admin("/readyz?verbose"); code != http.StatusOK || !strings.Contains(text, "[!] policy: ") || !strings.Contains(text, "reports.cedar:2:") {
+		t.Errorf("readiness with a broken change: %d\n%s", code, text)
+	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

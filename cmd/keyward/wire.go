@@ -127,6 +127,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	server, err := service.New(service.Config{
 		Broker:         core,
 		Authenticator:  authenticator,
+		Limits:         w.config.Limits.limits(),
 		TLS:            tlsConfig,
 		PageTokenKey:   pageKey,
 		Reflection:     w.reflection,
@@ -142,6 +143,11 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	checks := []service.Check{
 		{Name: "serving", Ready: func(context.Context) error { return server.Ready() }},
 		{Name: "audit", Ready: func(context.Context) error { return auditLog.Err() }},
+		{
+			Name: "policy", Advisory: true, // the last good set decides
+			Ready: func(context.Context) error { return policies.Err() },
+			Note:  func() string { return fmt.Sprintf("%d policies, set %.12s", policies.Engine().Len(), policies.Engine().Hash()) },
+		},
 	}
 	return w.run(ctx, ln, server, checks, tel)
 }
