@@ -49,9 +49,13 @@ func newBubble(t *testing.T) *bubble {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mtls, err := authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain})
+	if err != nil {
+		t.Fatal(err)
+	}
 	u.server, err = service.New(service.Config{
 		Broker:        b,
-		Authenticator: authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain}),
+		Authenticator: mtls,
 		TLS:           &tls.Config{Certificates: []tls.Certificate{ca.issue(t, serverLeaf())}, ClientCAs: ca.pool()},
 		DrainTimeout:  3 * time.Second,
 	})

@@ -74,7 +74,8 @@ type listenConfig struct {
 
 // tlsConfig is the server's certificate (PEM, with its chain) and key, and the
 // CA that client certificates are checked against. Without clientCa nobody can
-// authenticate by certificate.
+// authenticate by certificate. Changed files are taken within three seconds, for
+// new connections; what is wrong with them is logged, and those before stay.
 type tlsConfig struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
@@ -87,9 +88,15 @@ type identityConfig struct {
 	JWT  []jwtConfig `yaml:"jwt"`
 }
 
-// mtlsConfig: client certificates with exactly one SPIFFE ID, in trustDomain.
+// mtlsConfig: client certificates with exactly one SPIFFE ID, in trustDomain; or
+// with exactly one DNS name below one of the domains of dns, and no URI name. The
+// principal is then "{name}/{DNS name}". At least one of the two is needed.
 type mtlsConfig struct {
 	TrustDomain string `yaml:"trustDomain"`
+	DNS         struct {
+		Name    string   `yaml:"name"` // [a-z0-9-], ours, and no issuer's
+		Domains []string `yaml:"domains"`
+	} `yaml:"dns"`
 }
 
 // jwtConfig is an issuer of OIDC bearer tokens. Principals are "{name}/{sub}",
