@@ -212,19 +212,25 @@ func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decisio
 }
 
 func (b *Broker) authorize(ctx context.Context, c Caller, a Action, n Name) (Decision, error) {
-	d, err := b.authz.Authorize(ctx, Request{
-		Principal: c.Principal,
-		Action:    a,
-		Resource:  n.Base(),
-		Time:      time.Now(),
-		Peer:      c.Peer,
-		Transport: c.Transport,
-		Reason:    c.Reason,
-	})
+	r := c.request(a)
+	r.Resource = n.Base()
+	d, err := b.authz.Authorize(ctx, r)
 	if err != nil {
 		d.Allowed, d.BreakGlass = false, false
 	}
 	return d, err
+}
+
+// request is what an Authorizer is asked of c now, but for the resource.
+func (c Caller) request(a Action) Request {
+	return Request{
+		Principal: c.Principal,
+		Action:    a,
+		Time:      time.Now(),
+		Peer:      c.Peer,
+		Transport: c.Transport,
+		Reason:    c.Reason,
+	}
 }
 
 // record writes ev, whether or not the caller is still there, and raises the

@@ -120,7 +120,8 @@ type auditConfig struct {
 	Sync syncMode `yaml:"sync"`
 }
 
-// cacheConfig is how old an answer may be. A TTL of 0s keeps nothing.
+// cacheConfig is how old an answer may be, a list too. A TTL of 0s keeps nothing,
+// and each page of a list is then a walk of the vault.
 type cacheConfig struct {
 	TTL          *duration `yaml:"ttl"` // default 60s
 	StaleIfError *duration `yaml:"staleIfError"`
