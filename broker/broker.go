@@ -123,11 +123,17 @@ func read[T any](
 	ctx context.Context, b *Broker, c Caller, a Action, n Name,
 	act func(context.Context, *Event) (T, error),
 ) (T, error) {
-	var none T
 	ev, err := b.enter(ctx, c, a, n)
 	if err != nil {
+		var none T
 		return none, err
 	}
+	return disclose(ctx, b, ev, act)
+}
+
+// disclose is read from the decision on.
+func disclose[T any](ctx context.Context, b *Broker, ev Event, act func(context.Context, *Event) (T, error)) (T, error) {
+	var none T
 	v, err := act(ctx, &ev)
 	ev.Outcome = outcome(err)
 	if err != nil {

@@ -19,3 +19,6 @@ func SetClock(c *Config, now func() time.Time) { c.now = now }
 
 // GRPC is the gRPC server of s, to register a service with before it serves.
 func GRPC(s *Server) *grpc.Server { return s.grpc }
+
+// Services are those that a Server serves.
+var Services = services

@@ -39,10 +39,10 @@ type gateway struct {
 	origins *http.CrossOriginProtection
 }
 
-func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, error) {
+func newGateway(s *Server, secrets keywardv1.SecretServiceServer, access keywardv1.AccessServiceServer) (*gateway, error) {
 	g := &gateway{Server: s, form: newJSONForm(), origins: http.NewCrossOriginProtection()}
 	var err error
-	if g.routes, err = newRoutes(keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService")); err != nil {
+	if g.routes, err = newRoutes(services()...); err != nil {
 		return nil, err
 	}
 	none := func(string) (string, bool) { return "", false }
@@ -59,10 +59,10 @@ func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, err
 		runtime.WithForwardResponseOption(showETag),
 		runtime.WithMiddlewares(g.enter),
 	)
-	if err := keywardv1.RegisterSecretServiceHandlerServer(context.Background(), g.mux, secrets); err != nil {
-		return nil, err
-	}
-	return g, nil
+	ctx := context.Background() // of which the generated code makes no use
+	return g, errors.Join(
+		keywardv1.RegisterSecretServiceHandlerServer(ctx, g.mux, secrets),
+		keywardv1.RegisterAccessServiceHandlerServer(ctx, g.mux, access))
 }
 
 // headersKey is where enter finds what ServeHTTP took from the headers.

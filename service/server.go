@@ -168,7 +168,9 @@ func New(c Config) (*Server, error) {
 	s.draining, s.startDrain = context.WithCancel(context.Background())
 	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse}
 	s.grpc = s.newGRPC(c, shakes)
+	access := &accessService{broker: c.Broker}
 	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
+	keywardv1.RegisterAccessServiceServer(s.grpc, access)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)
@@ -180,7 +182,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 
-	g, err := newGateway(s, secrets)
+	g, err := newGateway(s, secrets, access)
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // record is a line of the log. The order of the fields is that of the line, and
-// each line has them all, but for phase, breakGlass and items: who reads the log
+// each line has them all, but for phase, breakGlass, question and items: who reads the log
 // need not ask whether one is there. The items are between its two parts.
 type (
 	recordHead struct {
@@ -32,6 +32,7 @@ type (
 		Outcome    string            `json:"outcome"`
 		Stale      bool              `json:"stale"`
 		Cached     bool              `json:"cached"`
+		Question   *question         `json:"question,omitempty"`
 	}
 	recordTail struct {
 		Trace   string `json:"trace"`
@@ -45,6 +46,34 @@ type (
 type callContext struct {
 	Transport string `json:"transport,omitempty"`
 	Reason    string `json:"reason,omitempty"`
+}
+
+// question is what was asked, and the answer if it was about one principal.
+type question struct {
+	Principal  string            `json:"principal,omitempty"`
+	Groups     []string          `json:"groups,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Action     broker.Action     `json:"action"`
+	Resource   string            `json:"resource"`
+	Decision   string            `json:"decision,omitempty"`
+	Policies   []string          `json:"policies,omitempty"`
+}
+
+func questionOf(q *broker.Question) *question {
+	if q == nil {
+		return nil
+	}
+	r := &question{
+		Principal:  q.Principal.ID,
+		Groups:     q.Principal.Groups,
+		Attributes: q.Principal.Attributes,
+		Action:     q.Action,
+		Resource:   q.Resource.String(),
+	}
+	if q.Answer != nil {
+		r.Decision, r.Policies = decisionText(*q.Answer), q.Answer.Policies
+	}
+	return r
 }
 
 // encode returns the line for e, with its newline.
@@ -66,6 +95,7 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		Outcome:    e.Outcome,
 		Stale:      e.Stale,
 		Cached:     e.Cached,
+		Question:   questionOf(e.Question),
 	}
 	if head.Attributes == nil {
 		head.Attributes = map[string]string{}

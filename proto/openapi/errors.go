@@ -51,6 +51,8 @@ var (
 	anyCall = []string{"BAD_NAME", "BAD_FIELD", "NO_CREDENTIALS", "BAD_CREDENTIALS", "CALLER_RATE_LIMITED", "INTERNAL", "AUDIT_UNAVAILABLE", "DEADLINE_EXCEEDED"}
 	// oneVault: the call as a whole is decided, and asks one vault.
 	oneVault = []string{"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED", "VAULT_THROTTLED", "VAULT_UNAVAILABLE", "VAULT_AUTHENTICATION_FAILED"}
+	// ofOthers: a question about others is decided, and asks no vault.
+	ofOthers = []string{"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED"}
 )
 
 // own are the reasons that a method has beside those of any call. A batch asks
@@ -70,6 +72,8 @@ var own = map[string][]string{
 	"PurgeSecret":        slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"BackupSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "VALUE_TOO_LARGE", "SECRET_IN_TRANSITION"}),
 	"RestoreSecret":      slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_EXISTS", "SECRET_SOFT_DELETED", "SECRET_IN_TRANSITION"}),
+	"CheckAccess":        ofOthers,
+	"ListGrants":         ofOthers,
 }
 
 // errorResponses are the replies to m that are errors, by status, each with an
