@@ -88,6 +88,7 @@ func load(dir string, files []source) (*Engine, error) {
 		policies = append(policies, found...)
 		problems = append(problems, ps...)
 	}
+	problems = append(problems, c.unknownGroups(e.entities)...)
 	if len(problems) > 0 {
 		return nil, joinProblems(problems)
 	}

@@ -1,0 +1,366 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
+)
+
+// cedar-go's validator says whether a policy fits the schema. What is said of
+// one that does not, and where, is found here and in typing.go, since the
+// validator knows no positions and names nothing that would fit.
+
+// env is one of the situations that a policy is evaluated in.
+type env struct {
+	action    cedar.EntityUID
+	principal cedar.EntityType
+	resource  cedar.EntityType
+	context   resolved.RecordType
+}
+
+// envs returns the situations that the scope of p takes, in a fixed order.
+func envs(sch *resolved.Schema, p *ast.Policy) []env {
+	var all []env
+	for _, uid := range slices.SortedFunc(maps.Keys(sch.Actions), compareUIDs) {
+		a := sch.Actions[uid]
+		if a.AppliesTo == nil || !takesAction(sch, p.Action, uid) {
+			continue
+		}
+		for _, principal := range a.AppliesTo.Principals {
+			for _, resource := range a.AppliesTo.Resources {
+				if takesType(sch, p.Principal, principal) && takesType(sch, p.Resource, resource) {
+					all = append(all, env{action: uid, principal: principal, resource: resource, context: a.AppliesTo.Context})
+				}
+			}
+		}
+	}
+	return all
+}
+
+func takesAction(sch *resolved.Schema, s ast.IsActionScopeNode, action cedar.EntityUID) bool {
+	in := func(uid cedar.EntityUID) bool { return actionIn(sch, action, uid) }
+	switch s := s.(type) {
+	case ast.ScopeTypeEq:
+		return s.Entity == action
+	case ast.ScopeTypeIn:
+		return in(s.Entity)
+	case ast.ScopeTypeInSet:
+		return slices.ContainsFunc(s.Entities, in)
+	}
+	return true
+}
+
+// actionIn reports whether an action is of a group of actions, or is it. The
+// schema's groups have no circles.
+func actionIn(sch *resolved.Schema, action, group cedar.EntityUID) bool {
+	if action == group {
+		return true
+	}
+	for parent := range sch.Actions[action].Entity.Parents.All() {
+		if actionIn(sch, parent, group) {
+			return true
+		}
+	}
+	return false
+}
+
+// takesType reports whether an entity of type t could be in the scope s.
+func takesType(sch *resolved.Schema, s ast.IsScopeNode, t cedar.EntityType) bool {
+	switch s := s.(type) {
+	case ast.ScopeTypeEq:
+		return s.Entity.Type == t
+	case ast.ScopeTypeIn:
+		return typeIn(sch, t, s.Entity.Type)
+	case ast.ScopeTypeIs:
+		return s.Type == t
+	case ast.ScopeTypeIsIn:
+		return s.Type == t && typeIn(sch, t, s.Entity.Type)
+	}
+	return true
+}
+
+// typeIn reports whether an entity of type t could be in one of type of.
+func typeIn(sch *resolved.Schema, t, of cedar.EntityType) bool {
+	seen := map[cedar.EntityType]bool{}
+	var in func(cedar.EntityType) bool
+	in = func(t cedar.EntityType) bool {
+		if t == of {
+			return true
+		}
+		if seen[t] {
+			return false
+		}
+		seen[t] = true
+		return slices.ContainsFunc(sch.Entities[t].ParentTypes, in)
+	}
+	return in(t)
+}
+
+// typeNames, actionNames and attributeNames are what there is to choose from.
+func typeNames(sch *resolved.Schema) []string {
+	var names []string
+	for t := range sch.Entities {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+func actionNames(sch *resolved.Schema) []string {
+	var names []string
+	for uid := range sch.Actions {
+		names = append(names, string(uid.ID))
+	}
+	return names
+}
+
+func attributeNames(r resolved.RecordType) []string {
+	var names []string
+	for name := range r {
+		names = append(names, string(name))
+	}
+	return names
+}
+
+// noType and noAction are what is said of names that the schema does not have,
+// or "".
+func noType(sch *resolved.Schema, t cedar.EntityType) string {
+	if _, ok := sch.Entities[t]; ok || t == typeAction {
+		return ""
+	}
+	return fmt.Sprintf("there is no type %q%s", t, didYouMean(string(t), typeNames(sch)))
+}
+
+func noAction(sch *resolved.Schema, uid cedar.EntityUID) string {
+	if _, ok := sch.Actions[uid]; ok {
+		return ""
+	}
+	if uid.Type != typeAction {
+		return fmt.Sprintf(`an action is Action::"…", not %s`, uid)
+	}
+	if n := Nearest(string(uid.ID), actionNames(sch)); n != "" {
+		return fmt.Sprintf("there is no action %q; did you mean %q?", uid.ID, n)
+	}
+	return fmt.Sprintf("there is no action %q; the schema in the documentation lists them", uid.ID)
+}
+
+// checkSchema checks s against the schema.
+func (c *checker) checkSchema(s *statement) []problem {
+	problems := c.silent(s)
+	err := c.schema.Policy("", s.ast)
+	if err == nil && !s.any(compares) {
+		return problems
+	}
+	if err != nil {
+		problems = append(problems, c.checkScope(s)...)
+	}
+	situations := envs(c.resolved, s.ast)
+	told := map[cedar.Position]bool{} // what is wrong in one situation is so in others
+	for _, e := range situations {
+		t := typer{statement: s, sch: c.resolved, env: e, situations: situations}
+		for _, cond := range s.conditions {
+			t.condition(cond)
+		}
+		found := t.problems
+		if err == nil {
+			found = t.missed
+		}
+		problems = append(problems, slices.DeleteFunc(slices.Clone(found), func(p problem) bool { return told[p.at] })...)
+		for _, p := range found {
+			told[p.at] = true
+		}
+	}
+	if err != nil && len(problems) == 0 {
+		for line := range strings.Lines(err.Error()) {
+			problems = append(problems, s.problem(0, strings.TrimSpace(line)))
+		}
+	}
+	return problems
+}
+
+// compares: the validator lets a time be less than a number, which then is an
+// error whenever it is asked.
+func compares(e *expr) bool {
+	switch e.node.(type) {
+	case ast.NodeTypeLessThan, ast.NodeTypeLessThanOrEqual, ast.NodeTypeGreaterThan, ast.NodeTypeGreaterThanOrEqual:
+		return true
+	}
+	return false
+}
+
+// checkScope checks the scope alone.
+func (c *checker) checkScope(s *statement) []problem {
+	var problems []problem
+	say := func(t int, msg string) {
+		if msg != "" {
+			problems = append(problems, s.problem(t, msg))
+		}
+	}
+	for _, e := range []*expr{s.principal, s.resource} {
+		if e == nil {
+			continue
+		}
+		switch n := e.node.(type) {
+		case ast.NodeTypeIs:
+			say(e.op, noType(c.resolved, n.EntityType))
+		case ast.NodeTypeIsIn:
+			say(e.op, noType(c.resolved, n.EntityType))
+		}
+		if len(e.args) > 1 {
+			uid, _ := uidOf(e.args[1].node)
+			say(e.args[1].from, noType(c.resolved, uid.Type))
+		}
+	}
+	if s.action != nil {
+		for _, e := range operands(s.action.args[1]) {
+			uid, _ := uidOf(e.node)
+			say(e.from, noAction(c.resolved, uid))
+		}
+		if set, ok := s.ast.Action.(ast.ScopeTypeInSet); ok && len(set.Entities) == 0 {
+			say(s.action.args[1].from, emptySet)
+		}
+	}
+	if len(problems) == 0 && len(envs(c.resolved, s.ast)) == 0 {
+		say(c.noEnv(s))
+	}
+	return problems
+}
+
+const emptySet = "the list is empty, so nothing is in it: name what may be"
+
+// operands are the members of a set that is written out, or e itself.
+func operands(e *expr) []*expr {
+	if _, ok := e.node.(ast.NodeTypeSet); ok {
+		return e.args
+	}
+	return []*expr{e}
+}
+
+func uidOf(n ast.IsNode) (cedar.EntityUID, bool) {
+	if v, ok := n.(ast.NodeValue); ok {
+		uid, ok := v.Value.(cedar.EntityUID)
+		return uid, ok
+	}
+	return cedar.EntityUID{}, false
+}
+
+// noEnv says why no action applies to what the scope takes, all of which the
+// schema has, and at which token.
+func (c *checker) noEnv(s *statement) (at int, msg string) {
+	every := envs(c.resolved, &ast.Policy{Principal: ast.ScopeTypeAll{}, Action: ast.ScopeTypeAll{}, Resource: ast.ScopeTypeAll{}})
+	if !slices.ContainsFunc(every, func(e env) bool { return takesType(c.resolved, s.ast.Principal, e.principal) }) {
+		return s.principal.op, notAPrincipal(s.principal)
+	}
+	if !slices.ContainsFunc(every, func(e env) bool { return takesType(c.resolved, s.ast.Resource, e.resource) }) {
+		return s.resource.op, fmt.Sprintf("no resource can be that: a resource is a Secret, a Certificate or a Vault; write resource in %s::%q", typeVault, "…")
+	}
+	if eq, ok := s.ast.Action.(ast.ScopeTypeEq); ok && c.resolved.Actions[eq.Entity].AppliesTo == nil {
+		return s.action.op, fmt.Sprintf("%q is a group of actions: write action in %s", eq.Entity.ID, eq.Entity)
+	}
+	var asked []string
+	for _, e := range every {
+		if takesAction(c.resolved, s.ast.Action, e.action) && !slices.Contains(asked, string(e.resource)) {
+			asked = append(asked, string(e.resource))
+		}
+	}
+	what := "these actions are"
+	if eq, ok := s.ast.Action.(ast.ScopeTypeEq); ok {
+		what = string(eq.Entity.ID) + " is"
+	}
+	of := s.resource.args[len(s.resource.args)-1]
+	uid, named := uidOf(of.node)
+	if !named {
+		t := s.resource.node.(ast.NodeTypeIs).EntityType //nolint:forcetypeassert // a scope without an entity
+		return s.resource.op, fmt.Sprintf("%s asked of a %s, never of a %s; write resource is %s", what, strings.Join(asked, " or a "), t, asked[0])
+	}
+	msg = fmt.Sprintf("%s asked of a %s, never of a %s", what, strings.Join(asked, " or a "), uid.Type)
+	n, err := nameOf(uid)
+	switch {
+	case uid.Type == typeVault:
+		msg += fmt.Sprintf("; write resource in %s", uid)
+	case slices.Contains(asked, string(typeVault)) && err == nil:
+		msg += fmt.Sprintf("; write resource == %s", vaultUID(n))
+	}
+	return of.from, msg
+}
+
+func notAPrincipal(e *expr) string {
+	if uid, ok := uidOf(e.args[len(e.args)-1].node); ok && uid.Type == typeGroup {
+		return fmt.Sprintf("a principal is a Workload, never the Group itself; write principal in %s", uid)
+	}
+	return `no principal can be that: a principal is a Workload; write principal == Workload::"…" or principal in Group::"…"`
+}
+
+// silent finds names that the schema does not have where the validator takes
+// them for a condition that is false: behind "has" and "is", and tags.
+func (c *checker) silent(s *statement) []problem {
+	var problems []problem
+	for _, cond := range s.conditions {
+		cond.walk(func(e *expr) {
+			switch n := e.node.(type) {
+			case ast.NodeTypeIs:
+				if msg := noType(c.resolved, n.EntityType); msg != "" {
+					problems = append(problems, s.problem(e.op, msg))
+				}
+			case ast.NodeTypeIsIn:
+				if msg := noType(c.resolved, n.EntityType); msg != "" {
+					problems = append(problems, s.problem(e.op, msg))
+				}
+			case ast.NodeTypeHasTag:
+				problems = append(problems, s.problem(e.op, noTags))
+			case ast.NodeTypeHas:
+				if names, what := c.attributesOf(n.Arg); names != nil && !slices.Contains(names, string(n.Value)) {
+					problems = append(problems, s.problem(e.op, fmt.Sprintf("%s has no attribute %q%s", what, n.Value, didYouMean(string(n.Value), names))))
+				}
+			}
+		})
+	}
+	return problems
+}
+
+// attributesOf returns the attributes that a variable or a named entity could
+// have, and what to call it; nothing for another expression.
+func (c *checker) attributesOf(n ast.IsNode) (names []string, what string) {
+	of := func(t cedar.EntityType) { names = append(names, attributeNames(c.resolved.Entities[t].Shape)...) }
+	if uid, ok := uidOf(n); ok {
+		of(uid.Type)
+		return slices.Concat([]string{}, names), "a " + string(uid.Type)
+	}
+	v, ok := n.(ast.NodeTypeVariable)
+	if !ok {
+		return nil, ""
+	}
+	for _, a := range c.resolved.Actions {
+		if a.AppliesTo == nil {
+			continue
+		}
+		switch v.Name {
+		case "principal":
+			for _, t := range a.AppliesTo.Principals {
+				of(t)
+			}
+		case "resource":
+			for _, t := range a.AppliesTo.Resources {
+				of(t)
+			}
+		case "context":
+			names = append(names, attributeNames(a.AppliesTo.Context)...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Concat([]string{}, slices.Compact(names)), map[cedar.String]string{
+		"principal": "a principal", "resource": "a resource", "context": "the context", "action": "an action",
+	}[v.Name]
+}
+
+// walk calls f on e and all in it.
+func (e *expr) walk(f func(*expr)) {
+	f(e)
+	for _, a := range e.args {
+		a.walk(f)
+	}
+}
