@@ -18,6 +18,8 @@ const maxTokens = 100_000
 type checker struct {
 	resolved *resolved.Schema
 	schema   *validate.Validator
+	// situations are all that a policy could be evaluated in.
+	situations []env
 	// ids are where each policy was first seen.
 	ids map[cedar.PolicyID]cedar.Position
 	// groups are what policies name as one, to be looked up at the end.
@@ -25,7 +27,7 @@ type checker struct {
 }
 
 func newChecker(s *resolved.Schema) *checker {
-	return &checker{resolved: s, schema: validate.New(s), ids: map[cedar.PolicyID]cedar.Position{}}
+	return &checker{resolved: s, schema: validate.New(s), situations: situations(s), ids: map[cedar.PolicyID]cedar.Position{}}
 }
 
 // policies returns the policies of a file. It goes on behind a problem.

@@ -16,7 +16,7 @@ func Nearest(name string, names []string) string {
 			return n
 		}
 	}
-	nearest, least := "", len(name)/3+1
+	nearest, least := "", (len(name)+1)/3+1
 	for _, n := range names {
 		if d := distance(strings.ToLower(name), strings.ToLower(n), least); d < least && d < len(n) {
 			nearest, least = n, d

@@ -70,7 +70,7 @@ func (c *checker) checkNever(s *statement) []problem {
 	if !s.located || s.ast.Effect == ast.EffectForbid && s.any(mayFail) {
 		return nil
 	}
-	situations := envs(c.resolved, s.ast)
+	situations := c.takenBy(s.ast)
 	if !s.any(func(e *expr) bool { v, ok := e.node.(ast.NodeTypeVariable); return ok && v.Name == "action" }) {
 		seen := map[cedar.EntityType]bool{}
 		situations = slices.DeleteFunc(situations, func(e env) bool {
@@ -208,7 +208,11 @@ func (v *solver) assume(g goal, known map[string]entry) bool {
 	for _, other := range e.asked {
 		left, _, _ := g.base.add(other.c)
 		if _, _, ok := left.add(g.c); !ok {
-			v.clash(g, fmt.Sprintf("%s can never match beside %s", v.say(g), v.say(other))+v.where(other))
+			msg := fmt.Sprintf("%s can never match beside %s", v.say(g), v.say(other)) + v.where(other)
+			if strings.Contains(g.key, "toTime") {
+				msg += `; for hours around midnight write "||" between the two`
+			}
+			v.clash(g, msg)
 			return false
 		}
 	}
@@ -331,7 +335,7 @@ func (v *solver) expand(g goal) choice {
 		return v.has(g, n)
 	case ast.NodeTypeIs:
 		if t, ok := v.typeOf(e.args[0]); ok {
-			return v.is(g, t == n.EntityType, fmt.Sprintf("it is a %s", t))
+			return v.is(g, t == n.EntityType, "it is "+article(t))
 		}
 	case ast.NodeTypeIsIn:
 		is := &expr{node: n.NodeTypeIs, from: e.from, to: e.op + 1, op: e.op, args: e.args[:1]}
@@ -425,6 +429,11 @@ func (v *solver) equal(g goal, same bool) choice {
 		}
 		return asks(g, key(a.node), v.numbers(a), between{n, n})
 	}
+	if t, ok := v.typeOf(a); ok {
+		if of, ok := v.typeOf(b); ok && t != of {
+			return v.is(g, same != g.want, fmt.Sprintf("%s is never %s", article(t), article(of)))
+		}
+	}
 	x, y := key(a.node), key(b.node)
 	if x == y {
 		return v.is(g, same == g.want, "")
@@ -440,7 +449,7 @@ func (v *solver) equal(g goal, same bool) choice {
 func (v *solver) entity(g goal, e *expr, uid cedar.EntityUID, same bool) choice {
 	t, ok := v.typeOf(e)
 	if ok && t != uid.Type {
-		why := fmt.Sprintf("it is a %s", t)
+		why := "it is " + article(t)
 		if isVariable(e, "principal") && uid.Type == typeGroup {
 			why = fmt.Sprintf("a principal is a Workload, never the Group itself; write principal in %s", uid)
 		} else if isVariable(e, "resource") && uid.Type == typeVault {
@@ -499,7 +508,7 @@ func (v *solver) in(g goal) choice {
 	switch {
 	case !ok || !typed:
 	case !typeIn(v.sch, t, uid.Type):
-		return v.is(g, false, fmt.Sprintf("a %s is in no %s", t, uid.Type))
+		return v.is(g, false, fmt.Sprintf("%s is in no %s", article(t), uid.Type))
 	case isVariable(a, "action"):
 		return v.is(g, actionIn(v.sch, v.env.action, uid), fmt.Sprintf("the action is %s", v.env.action.ID))
 	case isVariable(a, "resource") && uid.Type == typeVault, t == uid.Type && t != typeGroup && t != typeAction:
@@ -525,7 +534,7 @@ func (v *solver) has(g goal, n ast.NodeTypeHas) choice {
 			shape = v.env.context
 		} else {
 			t, _ := v.typeOf(g.e.args[0])
-			shape, what = v.sch.Entities[t].Shape, "a "+string(t)
+			shape, what = v.sch.Entities[t].Shape, article(t)
 		}
 		a, has := shape[n.Value]
 		switch {

@@ -23,23 +23,29 @@ type env struct {
 	context   resolved.RecordType
 }
 
-// envs returns the situations that the scope of p takes, in a fixed order.
-func envs(sch *resolved.Schema, p *ast.Policy) []env {
+// situations returns all that there are, in a fixed order.
+func situations(sch *resolved.Schema) []env {
 	var all []env
 	for _, uid := range slices.SortedFunc(maps.Keys(sch.Actions), compareUIDs) {
 		a := sch.Actions[uid]
-		if a.AppliesTo == nil || !takesAction(sch, p.Action, uid) {
+		if a.AppliesTo == nil {
 			continue
 		}
 		for _, principal := range a.AppliesTo.Principals {
 			for _, resource := range a.AppliesTo.Resources {
-				if takesType(sch, p.Principal, principal) && takesType(sch, p.Resource, resource) {
-					all = append(all, env{action: uid, principal: principal, resource: resource, context: a.AppliesTo.Context})
-				}
+				all = append(all, env{action: uid, principal: principal, resource: resource, context: a.AppliesTo.Context})
 			}
 		}
 	}
 	return all
+}
+
+// takenBy returns the situations that the scope of p takes.
+func (c *checker) takenBy(p *ast.Policy) []env {
+	return slices.DeleteFunc(slices.Clone(c.situations), func(e env) bool {
+		return !takesType(c.resolved, p.Principal, e.principal) || !takesType(c.resolved, p.Resource, e.resource) ||
+			!takesAction(c.resolved, p.Action, e.action)
+	})
 }
 
 func takesAction(sch *resolved.Schema, s ast.IsActionScopeNode, action cedar.EntityUID) bool {
@@ -142,10 +148,7 @@ func noAction(sch *resolved.Schema, uid cedar.EntityUID) string {
 	if uid.Type != typeAction {
 		return fmt.Sprintf(`an action is Action::"…", not %s`, uid)
 	}
-	if n := Nearest(string(uid.ID), actionNames(sch)); n != "" {
-		return fmt.Sprintf("there is no action %q; did you mean %q?", uid.ID, n)
-	}
-	return fmt.Sprintf("there is no action %q; the schema in the documentation lists them", uid.ID)
+	return fmt.Sprintf("there is no action %q%s", uid.ID, didYouMean(string(uid.ID), actionNames(sch)))
 }
 
 // checkSchema checks s against the schema.
@@ -158,7 +161,7 @@ func (c *checker) checkSchema(s *statement) []problem {
 	if err != nil {
 		problems = append(problems, c.checkScope(s)...)
 	}
-	situations := envs(c.resolved, s.ast)
+	situations := c.takenBy(s.ast)
 	told := map[cedar.Position]bool{} // what is wrong in one situation is so in others
 	for _, e := range situations {
 		t := typer{statement: s, sch: c.resolved, env: e, situations: situations}
@@ -224,7 +227,7 @@ func (c *checker) checkScope(s *statement) []problem {
 			say(s.action.args[1].from, emptySet)
 		}
 	}
-	if len(problems) == 0 && len(envs(c.resolved, s.ast)) == 0 {
+	if len(problems) == 0 && len(c.takenBy(s.ast)) == 0 {
 		say(c.noEnv(s))
 	}
 	return problems
@@ -251,18 +254,17 @@ func uidOf(n ast.IsNode) (cedar.EntityUID, bool) {
 // noEnv says why no action applies to what the scope takes, all of which the
 // schema has, and at which token.
 func (c *checker) noEnv(s *statement) (at int, msg string) {
-	every := envs(c.resolved, &ast.Policy{Principal: ast.ScopeTypeAll{}, Action: ast.ScopeTypeAll{}, Resource: ast.ScopeTypeAll{}})
-	if !slices.ContainsFunc(every, func(e env) bool { return takesType(c.resolved, s.ast.Principal, e.principal) }) {
+	if !slices.ContainsFunc(c.situations, func(e env) bool { return takesType(c.resolved, s.ast.Principal, e.principal) }) {
 		return s.principal.op, notAPrincipal(s.principal)
 	}
-	if !slices.ContainsFunc(every, func(e env) bool { return takesType(c.resolved, s.ast.Resource, e.resource) }) {
+	if !slices.ContainsFunc(c.situations, func(e env) bool { return takesType(c.resolved, s.ast.Resource, e.resource) }) {
 		return s.resource.op, fmt.Sprintf("no resource can be that: a resource is a Secret, a Certificate or a Vault; write resource in %s::%q", typeVault, "…")
 	}
 	if eq, ok := s.ast.Action.(ast.ScopeTypeEq); ok && c.resolved.Actions[eq.Entity].AppliesTo == nil {
 		return s.action.op, fmt.Sprintf("%q is a group of actions: write action in %s", eq.Entity.ID, eq.Entity)
 	}
 	var asked []string
-	for _, e := range every {
+	for _, e := range c.situations {
 		if takesAction(c.resolved, s.ast.Action, e.action) && !slices.Contains(asked, string(e.resource)) {
 			asked = append(asked, string(e.resource))
 		}
@@ -272,10 +274,12 @@ func (c *checker) noEnv(s *statement) (at int, msg string) {
 		what = string(eq.Entity.ID) + " is"
 	}
 	of := s.resource.args[len(s.resource.args)-1]
-	uid, named := uidOf(of.node)
-	if !named {
-		t := s.resource.node.(ast.NodeTypeIs).EntityType //nolint:forcetypeassert // a scope without an entity
-		return s.resource.op, fmt.Sprintf("%s asked of a %s, never of a %s; write resource is %s", what, strings.Join(asked, " or a "), t, asked[0])
+	uid, _ := uidOf(of.node)
+	switch scope := s.ast.Resource.(type) {
+	case ast.ScopeTypeIs:
+		return s.resource.op, fmt.Sprintf("%s asked of a %s, never of a %s; write resource is %s", what, strings.Join(asked, " or a "), scope.Type, asked[0])
+	case ast.ScopeTypeIsIn:
+		return s.resource.op, fmt.Sprintf("%s asked of a %s, never of a %s; write resource is %s", what, strings.Join(asked, " or a "), scope.Type, asked[0])
 	}
 	msg = fmt.Sprintf("%s asked of a %s, never of a %s", what, strings.Join(asked, " or a "), uid.Type)
 	n, err := nameOf(uid)
@@ -313,7 +317,7 @@ func (c *checker) silent(s *statement) []problem {
 			case ast.NodeTypeHasTag:
 				problems = append(problems, s.problem(e.op, noTags))
 			case ast.NodeTypeHas:
-				if names, what := c.attributesOf(n.Arg); names != nil && !slices.Contains(names, string(n.Value)) {
+				if names, what := c.attributesOf(n.Arg); what != "" && !slices.Contains(names, string(n.Value)) {
 					problems = append(problems, s.problem(e.op, fmt.Sprintf("%s has no attribute %q%s", what, n.Value, didYouMean(string(n.Value), names))))
 				}
 			}
@@ -328,7 +332,7 @@ func (c *checker) attributesOf(n ast.IsNode) (names []string, what string) {
 	of := func(t cedar.EntityType) { names = append(names, attributeNames(c.resolved.Entities[t].Shape)...) }
 	if uid, ok := uidOf(n); ok {
 		of(uid.Type)
-		return slices.Concat([]string{}, names), "a " + string(uid.Type)
+		return names, article(uid.Type)
 	}
 	v, ok := n.(ast.NodeTypeVariable)
 	if !ok {
@@ -352,7 +356,7 @@ func (c *checker) attributesOf(n ast.IsNode) (names []string, what string) {
 		}
 	}
 	slices.Sort(names)
-	return slices.Concat([]string{}, slices.Compact(names)), map[cedar.String]string{
+	return slices.Compact(names), map[cedar.String]string{
 		"principal": "a principal", "resource": "a resource", "context": "the context", "action": "an action",
 	}[v.Name]
 }

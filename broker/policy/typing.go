@@ -1,12 +1,10 @@
 package policy
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -52,17 +50,24 @@ const (
 // called is what a kind is called in messages.
 var called = map[kind]string{
 	kindTrue: "true or false", kindFalse: "true or false", kindBool: "true or false", kindLong: "a number", kindString: "a string",
-	kindIP: "an address", kindDecimal: "a decimal", kindTime: "a time", kindDuration: "a duration", kindSet: "a set", kindRecord: "a record",
+	kindIP: "an address", kindDecimal: "a decimal", kindTime: "a time", kindDuration: "a duration", kindSet: "a set", kindRecord: "a record", kindEntity: "an entity",
 }
 
 func (t *typ) String() string {
 	switch {
 	case t.kind == kindEntity:
-		return "a " + string(t.name)
+		return article(t.name)
 	case t.kind == kindSet && t.elem.kind != kindAny:
-		return "a set, of " + t.elem.String()
+		return "a set (of " + t.elem.String() + ")"
 	}
 	return called[t.kind]
+}
+
+func article(t cedar.EntityType) string {
+	if t == typeAction {
+		return "an Action"
+	}
+	return "a " + string(t)
 }
 
 func (t *typ) isBool() bool { return t.kind == kindTrue || t.kind == kindFalse || t.kind == kindBool }
@@ -256,11 +261,11 @@ func (t *typer) check(e *expr, is *typ, kinds ...kind) *typ {
 	if is == nil || slices.Contains(kinds, is.kind) || is.isBool() && slices.Contains(kinds, kindBool) {
 		return is
 	}
-	var want []string
-	for _, k := range kinds {
-		want = append(want, cmp.Or(called[k], "an entity"))
+	want := called[kinds[0]]
+	for i, k := range kinds[1:] {
+		want += []string{", ", " or "}[max(0, i-len(kinds)+3)] + called[k]
 	}
-	return t.say(e.from, "found %s, want %s", is, strings.Join(want, " or "))
+	return t.say(e.from, "found %s, want %s", is, want)
 }
 
 // expr returns e's type, and what is there if e is true.
@@ -348,7 +353,7 @@ func (t *typer) expr(e *expr, g guards) (*typ, guards) {
 		t.group(e.args[1], g)
 		return boolean, g
 	case ast.NodeTypeHas:
-		is, _ := t.wants(e.args[0], g, kindEntity, kindRecord)
+		is := t.owner(e, g, n.Value)
 		if is == nil {
 			return nil, g
 		}
@@ -475,7 +480,9 @@ func (t *typer) equal(e *expr, g guards, negated bool) *typ {
 	if left.kind == kindEntity && right.kind == kindEntity && left.name != right.name {
 		return constant(negated)
 	}
-	if _, ok := common(left, right, false); !ok {
+	if _, ok := common(left, right, false); !ok && left.kind == kindRecord && right.kind == kindRecord {
+		t.say(e.args[1].from, "this record never has the keys of the one before it, with values of their types")
+	} else if !ok {
 		t.say(e.args[1].from, "found %s, want %s: that is what stands before it", right, left)
 	}
 	return &typ{kind: kindBool}
@@ -494,12 +501,15 @@ func (t *typer) group(e *expr, g guards) *typ {
 }
 
 func (t *typer) in(e *expr, g guards) *typ {
-	left, _ := t.wants(e.args[0], g, kindEntity)
+	left, _ := t.expr(e.args[0], g)
+	if left != nil && left.kind != kindEntity {
+		return t.say(e.args[0].from, `found %s, want an entity; of other things, write […].contains(%s)`, left, t.text(e.args[0]))
+	}
 	right := t.group(e.args[1], g)
 	switch {
 	case left == nil || right == nil || right.kind == kindAny:
 		return &typ{kind: kindBool}
-	case left.name == typeAction:
+	case left.name == typeAction && t.actionIn(e) != nil:
 		return t.actionIn(e)
 	case !typeIn(t.sch, left.name, right.name):
 		return constant(false)
@@ -507,7 +517,8 @@ func (t *typer) in(e *expr, g guards) *typ {
 	return &typ{kind: kindBool}
 }
 
-// actionIn is what an action in this situation is known to be in.
+// actionIn is whether an action is in what is written there, nil if that is not
+// known before the request is.
 func (t *typer) actionIn(e *expr) *typ {
 	uid := func(e *expr) (cedar.EntityUID, bool) {
 		if v, ok := e.node.(ast.NodeTypeVariable); ok && v.Name == "action" {
@@ -523,13 +534,25 @@ func (t *typer) actionIn(e *expr) *typ {
 		found = found || actionIn(t.sch, left, right)
 	}
 	if !ok {
-		return &typ{kind: kindBool}
+		return nil
 	}
 	return constant(found)
 }
 
+// owner wants something that has attributes.
+func (t *typer) owner(e *expr, g guards, name cedar.String) *typ {
+	is, _ := t.expr(e.args[0], g)
+	if is == nil || is.kind == kindEntity || is.kind == kindRecord {
+		return is
+	}
+	if m, ok := methods[string(name)]; ok && m.on == is.kind {
+		return t.say(e.op, "%s has no attributes; write .%s(…)", is, name)
+	}
+	return t.say(e.op, "%s has no attributes", is)
+}
+
 func (t *typer) access(e *expr, n ast.NodeTypeAccess, g guards) *typ {
-	of, _ := t.wants(e.args[0], g, kindEntity, kindRecord)
+	of := t.owner(e, g, n.Value)
 	if of == nil {
 		return nil
 	}
@@ -575,8 +598,10 @@ func (t *typer) noAttribute(e *expr, of *typ, name string) string {
 	switch {
 	case len(other) > 0:
 		return fmt.Sprintf("%s, and %s is asked of one; write resource is %s in the scope", msg, t.env.action.ID, other[0])
+	case slices.Contains(having, string(t.env.principal)):
+		return fmt.Sprintf("%s; did you mean principal.%s?", msg, name)
 	case len(having) > 0:
-		return fmt.Sprintf("%s; it is one of a %s", msg, strings.Join(having, " and a "))
+		return fmt.Sprintf("%s; did you mean resource.%s?", msg, name)
 	case inContext:
 		return fmt.Sprintf("%s; did you mean context.%s?", msg, name)
 	case len(names) == 0:
@@ -637,9 +662,12 @@ func (t *typer) construct(e *expr, g guards, name string) *typ {
 func (t *typer) call(e *expr, g guards, name string, n int) *typ {
 	boolean := &typ{kind: kindBool}
 	switch name {
-	case "hasTag", "getTag":
-		t.say(e.op, noTags)
-		return nil
+	case "hasTag": // see silent
+		t.wants(e.args[0], g, kindEntity)
+		t.wants(e.args[1], g, kindString)
+		return constant(false)
+	case "getTag":
+		return t.say(e.op, noTags)
 	case "isEmpty":
 		t.wants(e.args[0], g, kindSet)
 		return boolean
