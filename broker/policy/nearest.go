@@ -9,14 +9,14 @@ import (
 // Nearest returns the one of names that whoever wrote name most likely meant,
 // or "" if none is near: one that differs in case only, or else in the fewest
 // characters that were left out, added, replaced or swapped, of which there may
-// be one in three. The first of several as near is returned.
+// be one in three, and three at most. The first of several as near is returned.
 func Nearest(name string, names []string) string {
 	for _, n := range names {
 		if strings.EqualFold(n, name) {
 			return n
 		}
 	}
-	nearest, least := "", (len(name)+1)/3+1
+	nearest, least := "", min((len(name)+1)/3, 3)+1
 	for _, n := range names {
 		if d := distance(strings.ToLower(name), strings.ToLower(n), least); d < least && d < len(n) {
 			nearest, least = n, d
