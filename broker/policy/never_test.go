@@ -162,7 +162,7 @@ func matches(p policySet, q *query) bool {
 // that can never match.
 func TestWhatCouldMatchIsLoaded(t *testing.T) {
 	const rules, requests = 6_000, 1_000
-	d := draw{rand.New(rand.NewPCG(6, 2026))} //nolint:gosec // drawn again each time alike
+	d := draw{rand.New(rand.NewPCG(6, 2026))}
 	e, err := load("drawn", []source{newSource("drawn.cedar", "permit (principal, action, resource);")})
 	if err != nil {
 		t.Fatal(err)
@@ -188,16 +188,16 @@ func TestWhatCouldMatchIsLoaded(t *testing.T) {
 		if policies[0].policy.Annotations()[breakGlass] != "" {
 			policies[0].policy = withReason(policies[0].policy)
 		}
-		any := false
+		hit := false
 		for _, q := range asked {
-			if any = matches(policies, q); any {
+			if hit = matches(policies, q); hit {
 				break
 			}
 		}
 		switch {
-		case any && len(problems) > 0:
+		case hit && len(problems) > 0:
 			t.Fatalf("%s\nmatches, and was refused: %v", text, problems)
-		case any:
+		case hit:
 			matched++
 		case len(problems) > 0:
 			refused++
