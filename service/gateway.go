@@ -70,6 +70,7 @@ type headersKey struct{}
 
 type headers struct {
 	credentials authn.Credentials
+	reasons     []string
 	// conditional names a header by which HTTP makes a change conditional, and
 	// we do not: a precondition is a field here.
 	conditional string
@@ -104,6 +105,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx = withCall(ctx, c)
 	ctx = context.WithValue(ctx, headersKey{}, headers{
 		credentials: authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS},
+		reasons:     r.Header.Values(reasonHeader),
 		conditional: conditionOf(r.Header),
 		foreign:     g.origins.Check(r),
 	})
@@ -182,7 +184,7 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[strin
 			Message: "a browser sent this for a page of another origin, whose changes are not taken",
 		})
 	}
-	if err := g.authenticate(ctx, h.credentials); err != nil {
+	if err := g.vet(ctx, h.credentials, h.reasons); err != nil {
 		return err
 	}
 	// An escaped slash would become one in the name, and so a second spelling of

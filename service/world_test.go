@@ -167,7 +167,11 @@ func (w *world) authenticator() authn.Authenticator {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return authn.Chain{j, authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain})}
+	m, err := authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return authn.Chain{j, m}
 }
 
 // token returns a bearer token for subject.

@@ -8,10 +8,10 @@ import (
 	"github.com/keyward/keyward/broker/policy"
 )
 
-// openPolicies loads the policies and keeps them current until stop. Each set is
-// recorded before it takes effect, and so is what is refused.
-func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *telemetry) (policies *policy.Folder, stop func(), err error) {
-	policies, err = policy.Open(ctx, policy.FolderConfig{
+// openPolicies loads the policies, which stay as they are until they Run. Each
+// set is recorded before it takes effect, and so is what is refused.
+func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *telemetry) (*policy.Folder, error) {
+	policies, err := policy.Open(ctx, policy.FolderConfig{
 		Dir: w.config.file(w.config.Policy.Path),
 		Record: func(ctx context.Context, set *policy.Engine, wrong error) error {
 			ev := broker.Event{Time: time.Now(), Action: broker.ActionLoadPolicies, Outcome: string(broker.CodePolicyInvalid)}
@@ -25,16 +25,10 @@ func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *t
 		MeterProvider: tel.metrics,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	w.warnOfVaults(ctx, policies.Engine())
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		policies.Run(ctx)
-		close(done)
-	}()
-	return policies, func() { cancel(); <-done }, nil
+	return policies, nil
 }
 
 // warnOfVaults tells of policies for vaults that are not configured. They are in
