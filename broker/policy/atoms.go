@@ -131,7 +131,7 @@ func (v *solver) object(g goal, uid cedar.EntityUID, same bool) choice {
 	if uid.Type == typeVault {
 		return asks(g, vault, vaultNames, equals{string(uid.ID), !same})
 	}
-	n, err := nameOf(uid)
+	n, err := objectOf(uid)
 	if err != nil {
 		return choice{{}} // told of elsewhere
 	}
@@ -143,7 +143,7 @@ func (v *solver) object(g goal, uid cedar.EntityUID, same bool) choice {
 	return append(inVault, named...)
 }
 
-func nameOf(uid cedar.EntityUID) (broker.Name, error) {
+func objectOf(uid cedar.EntityUID) (broker.Name, error) {
 	return broker.ParseName(kindOf[uid.Type], string(uid.ID))
 }
 

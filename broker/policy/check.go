@@ -55,7 +55,7 @@ func (c *checker) policies(src source) (policySet, []problem) {
 
 // check says what is wrong with s: what it means is asked once all its words
 // are known, and whether it can match once it has a meaning.
-func (c *checker) check(s *statement) []problem {
+func (c *checker) check(s *located) []problem {
 	problems := checkAnnotations(s)
 	words := append(c.checkSchema(s), c.checkNames(s)...)
 	if len(words) == 0 {
@@ -79,7 +79,7 @@ func (c *checker) checkID(id cedar.PolicyID, at cedar.Position) []problem {
 
 // checkAnnotations checks those that mean something here. Others are the
 // user's own, unless they look like one of ours.
-func checkAnnotations(s *statement) []problem {
+func checkAnnotations(s *located) []problem {
 	var problems []problem
 	for i := 0; i+1 < s.effect; i++ {
 		if s.ts[i].text != "@" {
@@ -102,7 +102,7 @@ func checkAnnotations(s *statement) []problem {
 	return problems
 }
 
-func (s *statement) annotation(name string) (string, bool) {
+func (s *located) annotation(name string) (string, bool) {
 	for _, a := range s.ast.Annotations {
 		if string(a.Key) == name {
 			return string(a.Value), true

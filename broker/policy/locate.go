@@ -21,8 +21,8 @@ type expr struct {
 	said string
 }
 
-// statement is a parsed policy with the tokens that it was parsed from.
-type statement struct {
+// located is a parsed policy with the tokens that it was parsed from.
+type located struct {
 	src source
 	ts  []token
 	ast *ast.Policy
@@ -32,23 +32,23 @@ type statement struct {
 	// takes all; conditions are in the order of the policy.
 	principal, action, resource *expr
 	conditions                  []*expr
-	// located: all of it was found. Otherwise problems stand where the policy
+	// found: all of it was found. Otherwise problems stand where the policy
 	// begins.
-	located bool
+	found bool
 }
 
-func (s *statement) at(t int) cedar.Position {
-	if !s.located {
+func (s *located) at(t int) cedar.Position {
+	if !s.found {
 		t = 0
 	}
 	return s.src.at(s.ts[t].offset)
 }
 
-func (s *statement) problem(t int, msg string) problem { return problem{at: s.at(t), msg: msg} }
+func (s *located) problem(t int, msg string) problem { return problem{at: s.at(t), msg: msg} }
 
 // text returns what e is in the file, on one line. What began in parentheses
 // gets them back.
-func (s *statement) text(e *expr) string {
+func (s *located) text(e *expr) string {
 	from, to, open := e.from, e.to, 0
 	for _, t := range s.ts[from:to] {
 		switch t.text {
@@ -69,8 +69,8 @@ func (s *statement) text(e *expr) string {
 
 // locate finds the parts of p in the tokens that it was parsed from: both are in
 // the same order, so it walks along them together.
-func locate(src source, ts []token, p *ast.Policy) *statement {
-	s := &statement{src: src, ts: ts, ast: p}
+func locate(src source, ts []token, p *ast.Policy) *located {
+	s := &located{src: src, ts: ts, ast: p}
 	l := &locator{ts: ts, ok: true}
 	for l.peek("@") {
 		l.i += 2
@@ -87,7 +87,7 @@ func locate(src source, ts []token, p *ast.Policy) *statement {
 		l.next(map[ast.Condition]string{ast.ConditionWhen: "when", ast.ConditionUnless: "unless"}[c.Condition])
 		s.conditions = append(s.conditions, l.expr(c.Body))
 	}
-	if s.located = l.ok; !l.ok {
+	if s.found = l.ok; !l.ok {
 		s.principal, s.action, s.resource, s.conditions = nil, nil, nil, nil
 	}
 	return s

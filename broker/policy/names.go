@@ -20,7 +20,7 @@ type groupAt struct {
 }
 
 // checkNames checks the ids that s names. Groups are for unknownGroups.
-func (c *checker) checkNames(s *statement) []problem {
+func (c *checker) checkNames(s *located) []problem {
 	var problems []problem
 	check := func(e *expr) {
 		uid, ok := uidOf(e.node)
@@ -68,7 +68,7 @@ func (c *checker) unknownGroups(entities cedar.EntityMap) []problem {
 	var problems []problem
 	for _, g := range c.groups {
 		id := string(g.uid.ID)
-		if known[g.uid] || issued.MatchString(id) {
+		if known[g.uid] || ofIssuer.MatchString(id) {
 			continue
 		}
 		msg := fmt.Sprintf("%s can never match: it is not in %s, and an issuer's group is Group::\"{issuer}/{group}\"", g.uid, entitiesFile)
@@ -81,15 +81,15 @@ func (c *checker) unknownGroups(entities cedar.EntityMap) []problem {
 }
 
 var (
-	// issued are the ids that an issuer's name begins.
-	issued = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}/.`)
+	// ofIssuer are the ids that an issuer's name begins.
+	ofIssuer = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}/.`)
 	// spiffe are SPIFFE IDs, but for segments of dots alone.
 	spiffe = regexp.MustCompile(`^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$`)
 	dots   = regexp.MustCompile(`/\.\.?(/|$)`)
 )
 
 func validWorkload(id string) bool {
-	return issued.MatchString(id) || spiffe.MatchString(id) && !dots.MatchString(id)
+	return ofIssuer.MatchString(id) || spiffe.MatchString(id) && !dots.MatchString(id)
 }
 
 // checkWorkload returns what is wrong with the id of a workload, or "".

@@ -10,15 +10,16 @@ import (
 // or "" if none is near: one that differs in case only, or else in the fewest
 // characters that were left out, added, replaced or swapped, of which there may
 // be one in three, and three at most. The first of several as near is returned.
-func Nearest(name string, names []string) string {
+func Nearest[T ~string](name string, names []T) T {
 	for _, n := range names {
-		if strings.EqualFold(n, name) {
+		if strings.EqualFold(string(n), name) {
 			return n
 		}
 	}
-	nearest, least := "", min((len(name)+1)/3, 3)+1
+	var nearest T
+	least := min((len(name)+1)/3, 3) + 1
 	for _, n := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(n), least); d < least && d < len(n) {
+		if d := distance(strings.ToLower(name), strings.ToLower(string(n)), least); d < least && d < len(n) {
 			nearest, least = n, d
 		}
 	}

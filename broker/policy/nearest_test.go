@@ -18,6 +18,7 @@ func TestNearest(t *testing.T) {
 		"listSecret":  "listSecrets",
 		"readsecret":  "readSecrets",
 		"getdeleted":  "", // too far
+		"fly":         "",
 		"purge":       "",
 		"ID":          "id",
 		"if":          "id",
@@ -29,7 +30,7 @@ func TestNearest(t *testing.T) {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
 		}
 	}
-	if got := policy.Nearest("a", nil); got != "" {
+	if got := policy.Nearest("a", []string{}); got != "" {
 		t.Errorf("of none: %q", got)
 	}
 }

@@ -42,7 +42,7 @@ type clash struct {
 
 // solver looks for a request in one situation.
 type solver struct {
-	*statement
+	*located
 
 	sch     *resolved.Schema
 	env     env
@@ -57,9 +57,9 @@ type entry struct {
 }
 
 // checkNever finds out that s can never match.
-func (c *checker) checkNever(s *statement) []problem {
+func (c *checker) checkNever(s *located) []problem {
 	// A forbid that cannot be evaluated denies, so it may.
-	if !s.located || s.ast.Effect == ast.EffectForbid && s.any(mayFail) {
+	if !s.found || s.ast.Effect == ast.EffectForbid && slices.ContainsFunc(s.ast.Conditions, func(c ast.ConditionType) bool { return mayFail(c.Body) }) {
 		return nil
 	}
 	situations := c.takenBy(s.ast)
@@ -74,7 +74,7 @@ func (c *checker) checkNever(s *statement) []problem {
 	// Of several situations, that which got furthest tells most.
 	var best []clash
 	for _, e := range situations {
-		v := solver{statement: s, sch: c.resolved, env: e}
+		v := solver{located: s, sch: c.resolved, env: e}
 		if v.possible(v.goals(), map[string]entry{}) {
 			return nil
 		}
@@ -102,23 +102,12 @@ func furthest(cs []clash) int {
 }
 
 // any reports whether f holds of any expression in the conditions.
-func (s *statement) any(f func(*expr) bool) bool {
+func (s *located) any(f func(*expr) bool) bool {
 	found := false
 	for _, c := range s.conditions {
 		c.walk(func(e *expr) { found = found || f(e) })
 	}
 	return found
-}
-
-// mayFail: what overflows is an error.
-func mayFail(e *expr) bool {
-	switch n := e.node.(type) {
-	case ast.NodeTypeAdd, ast.NodeTypeSub, ast.NodeTypeMult, ast.NodeTypeNegate:
-		return true
-	case ast.NodeTypeExtensionCall:
-		return n.Name == "offset" || n.Name == "durationSince" || n.Name == "toDate"
-	}
-	return false
 }
 
 // goals are what s asks, the last first.

@@ -59,7 +59,7 @@ func noAction(sch *resolved.Schema, uid cedar.EntityUID) string {
 }
 
 // checkSchema checks s against the schema.
-func (c *checker) checkSchema(s *statement) []problem {
+func (c *checker) checkSchema(s *located) []problem {
 	problems := c.silent(s)
 	err := c.schema.Policy("", s.ast)
 	if err == nil && !s.any(compares) {
@@ -71,7 +71,7 @@ func (c *checker) checkSchema(s *statement) []problem {
 	situations := c.takenBy(s.ast)
 	told := map[cedar.Position]bool{} // what is wrong in one situation is so in others
 	for _, e := range situations {
-		t := typer{statement: s, sch: c.resolved, env: e, situations: situations}
+		t := typer{located: s, sch: c.resolved, env: e, situations: situations}
 		for _, cond := range s.conditions {
 			t.condition(cond)
 		}
@@ -103,7 +103,7 @@ func compares(e *expr) bool {
 }
 
 // checkScope checks the scope alone.
-func (c *checker) checkScope(s *statement) []problem {
+func (c *checker) checkScope(s *located) []problem {
 	var problems []problem
 	say := func(t int, msg string) {
 		if msg != "" {
@@ -160,7 +160,7 @@ func uidOf(n ast.IsNode) (cedar.EntityUID, bool) {
 
 // noEnv says why no action applies to what the scope takes, all of which the
 // schema has, and at which token.
-func (c *checker) noEnv(s *statement) (at int, msg string) {
+func (c *checker) noEnv(s *located) (at int, msg string) {
 	if !slices.ContainsFunc(c.situations, func(e env) bool { return takesType(c.resolved, s.ast.Principal, e.principal) }) {
 		return s.principal.op, notAPrincipal(s.principal)
 	}
@@ -189,7 +189,7 @@ func (c *checker) noEnv(s *statement) (at int, msg string) {
 		return s.resource.op, fmt.Sprintf("%s asked of a %s, never of a %s; write resource is %s", what, strings.Join(asked, " or a "), scope.Type, asked[0])
 	}
 	msg = fmt.Sprintf("%s asked of a %s, never of a %s", what, strings.Join(asked, " or a "), uid.Type)
-	n, err := nameOf(uid)
+	n, err := objectOf(uid)
 	switch {
 	case uid.Type == typeVault:
 		msg += fmt.Sprintf("; write resource in %s", uid)
@@ -208,7 +208,7 @@ func notAPrincipal(e *expr) string {
 
 // silent finds names that the schema does not have where the validator takes
 // them for a condition that is false: behind "has" and "is", and tags.
-func (c *checker) silent(s *statement) []problem {
+func (c *checker) silent(s *located) []problem {
 	var problems []problem
 	for _, cond := range s.conditions {
 		cond.walk(func(e *expr) {

@@ -65,7 +65,7 @@ var wanted = map[string]string{
 
 var (
 	functionNames = slices.Sorted(maps.Keys(constructors))
-	variables     = []string{"principal", "action", "resource", "context"}
+	variableNames = []string{"principal", "action", "resource", "context"}
 	// named are messages that say the name of what they are about.
 	named = regexp.MustCompile("^`([^`]+)` is (not a function|a method, not a function|not a method|a function, not a method)$")
 	count = regexp.MustCompile(`^(\w+) expects (no arguments|one argument)$`)
@@ -185,7 +185,7 @@ func unexpected(st []token, i int, found, want string) string {
 			return msg
 		}
 		return msg + ": the scope is (principal, action, resource)"
-	case want == "," && instead[found] == "==" && i > 0 && slices.Contains(variables, st[i-1].text):
+	case want == "," && instead[found] == "==" && i > 0 && slices.Contains(variableNames, st[i-1].text):
 		return fmt.Sprintf("found %s, want %q", quote(found), "==")
 	case (want == "}" || want == ")") && instead[found] != "":
 		return fmt.Sprintf("found %s, want %q", quote(found), instead[found])
@@ -212,7 +212,7 @@ func noPrimary(st []token, i int, found string) string {
 	case isWord(text[0]) && i+1 < len(st) && st[i+1].text == ":":
 		return found + `, want Type::"…", with two colons`
 	case isWord(text[0]):
-		return fmt.Sprintf("there is no %q%s", text, didYouMean(text, variables))
+		return fmt.Sprintf("there is no %q%s", text, didYouMean(text, variableNames))
 	}
 	return found + ", want an expression"
 }

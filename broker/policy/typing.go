@@ -14,7 +14,7 @@ import (
 
 // typer finds the types of expressions in one situation, and what does not fit.
 type typer struct {
-	*statement
+	*located
 
 	sch      *resolved.Schema
 	env      env

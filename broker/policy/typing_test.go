@@ -65,7 +65,7 @@ func (d draw) expression(depth int) string {
 }
 
 // located draws a policy around a condition, and finds its parts.
-func (d draw) located(t *testing.T, condition string) *statement {
+func (d draw) located(t *testing.T, condition string) *located {
 	text := fmt.Sprintf("@note(\"when {\") permit (%s, %s, %s) when { %s };", d.principalScope(), d.actionScope(), d.resourceScope(), condition)
 	src := newSource("drawn.cedar", text)
 	st := statements(tokens(text))[0]
@@ -74,7 +74,7 @@ func (d draw) located(t *testing.T, condition string) *statement {
 		t.Fatalf("%s: %s", text, wrong)
 	}
 	s := locate(src, st, (*ast.Policy)(p.AST()))
-	if !s.located {
+	if !s.found {
 		t.Fatalf("%s: its parts were not found", text)
 	}
 	return s
@@ -95,7 +95,7 @@ func TestTypesAreThoseOfCedar(t *testing.T) {
 		err := c.schema.Policy("", s.ast)
 		found := c.checkScope(s)
 		for _, e := range c.takenBy(s.ast) {
-			ty := typer{statement: s, sch: sch, env: e}
+			ty := typer{located: s, sch: sch, env: e}
 			ty.condition(s.conditions[0])
 			for _, p := range ty.problems {
 				if !strings.Contains(fmt.Sprint(ty.missed), p.String()) {
