@@ -56,6 +56,9 @@ type query struct {
 	vault    cedar.EntityUID
 	inVault  cedar.EntityUIDSet
 	shared   cedar.EntityMap
+	// scopes: no candidate has a condition, so that nobody looks at the
+	// resource's attributes, which cost more than the rest of the decision.
+	scopes bool
 }
 
 func (e *Engine) newQuery(r broker.Request) (*query, error) {
@@ -124,7 +127,10 @@ func (q *query) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 		if q.resource.UID == anything {
 			q.resource = cedar.Entity{UID: uid}
 			if q.name.Kind() != "" {
-				q.resource.Parents, q.resource.Attributes = q.inVault, attributes(q.name)
+				q.resource.Parents = q.inVault
+				if !q.scopes {
+					q.resource.Attributes = attributes(q.name)
+				}
 			}
 		}
 		return q.resource, true

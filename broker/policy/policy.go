@@ -144,6 +144,7 @@ func (e *Engine) concerning(action cedar.EntityUID, at []int) []int {
 // decide evaluates the candidates.
 func (e *Engine) decide(q *query, candidates selection) (broker.Decision, error) {
 	d := broker.Decision{PolicySet: e.hash}
+	q.resource, q.scopes = cedar.Entity{}, !slices.ContainsFunc(candidates.at, func(i int) bool { return len(candidates.policies[i].policy.AST().Conditions) > 0 })
 	allowed, diag := cedar.Authorize(candidates, q, q.request)
 
 	var failed []error
