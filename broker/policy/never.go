@@ -21,7 +21,7 @@ import (
 // loaded first, and a restart must not fail for it.
 
 // maxSteps bounds the search, for each situation.
-const maxSteps = 10_000
+const maxSteps = 2_000
 
 // goal is something that must hold: an expression true or not, or else a
 // constraint on the value of that key.
