@@ -164,7 +164,7 @@ func (e *Engine) principalEntity(p broker.Principal) cedar.Entity {
 
 // principalAttributes are those of the credentials, over those of
 // entities.json. One that the schema does not have is left out: no policy could
-// ask for it.
+// ask for it. So is one that is empty, which says as much as none.
 func (e *Engine) principalAttributes(uid cedar.EntityUID, p broker.Principal) cedar.Record {
 	given := e.entities[uid].Attributes
 	if len(p.Attributes) == 0 {
@@ -172,7 +172,7 @@ func (e *Engine) principalAttributes(uid cedar.EntityUID, p broker.Principal) ce
 	}
 	all := maps.Collect(given.All())
 	for k, v := range p.Attributes {
-		if slices.Contains(e.attributes, k) {
+		if v != "" && slices.Contains(e.attributes, k) {
 			all[cedar.String(k)] = cedar.String(v)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
@@ -42,3 +43,27 @@ func (e *Engine) Vaults() []NamedVault {
 // NamedVault is a vault that a policy names, and the first policy that does:
 // "policy/pay.cedar:3:1: the policy's id".
 type NamedVault struct{ Alias, Where string }
+
+// uids returns the entities that p names in its resource and its conditions.
+func uids(p *ast.Policy) []cedar.EntityUID {
+	var all []cedar.EntityUID
+	switch s := p.Resource.(type) {
+	case ast.ScopeTypeEq:
+		all = append(all, s.Entity)
+	case ast.ScopeTypeIn:
+		all = append(all, s.Entity)
+	case ast.ScopeTypeIsIn:
+		all = append(all, s.Entity)
+	}
+	for _, c := range p.Conditions {
+		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
+			if v, ok := n.(ast.NodeValue); ok {
+				if uid, ok := v.Value.(cedar.EntityUID); ok {
+					all = append(all, uid)
+				}
+			}
+			return true
+		})
+	}
+	return all
+}

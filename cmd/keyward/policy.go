@@ -126,7 +126,7 @@ func actionOf(a *policy.Analysis, text string) (broker.Action, error) {
 		return "", usageError(fmt.Sprintf("%q is a group of actions", name), "ask for one: "+joinWords(members))
 	}
 	all := a.Actions()
-	if near := nearestName(name, all); near != "" {
+	if near := policy.Nearest(name, all); near != "" {
 		return "", usageError(fmt.Sprintf("there is no action %q", name), fmt.Sprintf("did you mean %s?", near))
 	}
 	return "", usageError(fmt.Sprintf("there is no action %q", name), "there are: "+joinWords(all))
@@ -183,40 +183,6 @@ func joinWords[T ~string](all []T) string {
 		words = append(words, string(w))
 	}
 	return strings.Join(words, ", ")
-}
-
-// nearestName returns the one of names that was most likely meant, or "" if none
-// is near.
-func nearestName[T ~string](name string, names []T) T {
-	var nearest T
-	best := max(2, len(name)/3) + 1
-	for _, n := range names {
-		if d := editDistance(strings.ToLower(name), strings.ToLower(string(n))); d < best {
-			nearest, best = n, d
-		}
-	}
-	return nearest
-}
-
-// editDistance counts the bytes to insert, remove or replace.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // printIndented prints v as JSON.

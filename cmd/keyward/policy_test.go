@@ -15,17 +15,6 @@ func TestPolicyScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/policy", UpdateScripts: *updateScripts})
 }
 
-func TestNearestName(t *testing.T) {
-	names := []string{"getSecret", "setSecret", "deleteSecret", "listSecrets"}
-	for name, want := range map[string]string{
-		"getSecrt": "getSecret", "GETSECRET": "getSecret", "sekSecret": "setSecret", "listSecret": "listSecrets", "fly": "", "": "",
-	} {
-		if got := nearestName(name, names); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
-		}
-	}
-}
-
 // Wrong usage ends with its own exit code, and says what is right.
 func TestPolicyUsage(t *testing.T) {
 	const dir = leastPrivilegeDir + "/one-secret"
