@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// Nearest returns the one of names that whoever wrote name most likely meant, or
-// "" if none is near: one that differs in case only, or else in the fewest
+// Nearest returns the one of names that whoever wrote name most likely meant,
+// or "" if none is near: one that differs in case only, or else in the fewest
 // characters that were left out, added, replaced or swapped, of which there may
-// be one in three. The first of several as near is returned.
-func Nearest[S ~string](name string, names []S) S {
+// be one in three, and three at most. The first of several as near is returned.
+func Nearest[T ~string](name string, names []T) T {
 	for _, n := range names {
 		if strings.EqualFold(string(n), name) {
 			return n
 		}
 	}
-	var nearest S
-	least := len(name)/3 + 1
+	var nearest T
+	least := min((len(name)+1)/3, 3) + 1
 	for _, n := range names {
 		if d := distance(strings.ToLower(name), strings.ToLower(string(n)), least); d < least && d < len(n) {
 			nearest, least = n, d
@@ -25,11 +25,11 @@ func Nearest[S ~string](name string, names []S) S {
 	return nearest
 }
 
-// distance returns in how many steps a becomes b, or at least most if it takes
-// as many or more.
-func distance(a, b string, most int) int {
-	if len(a)-len(b) >= most || len(b)-len(a) >= most {
-		return most
+// distance returns in how many steps a becomes b, or at least if it takes as
+// many or more.
+func distance(a, b string, least int) int {
+	if len(a)-len(b) >= least || len(b)-len(a) >= least {
+		return least
 	}
 	// Rows of the usual table: the one before the last, the last, this one.
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
@@ -48,10 +48,10 @@ func distance(a, b string, most int) int {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
 		}
-		if slices.Min(row) > most {
-			return most
+		if slices.Min(row) > least {
+			return least
 		}
 		before, last, row = last, row, before
 	}
-	return min(last[len(b)], most)
+	return min(last[len(b)], least)
 }

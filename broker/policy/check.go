@@ -9,6 +9,8 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"github.com/keyward/keyward/broker"
 )
 
 // maxTokens bounds a policy, because what reads it recurses.
@@ -95,8 +97,8 @@ func checkAnnotations(s *located) []problem {
 			case strings.TrimSpace(text) == "":
 				problems = append(problems, s.problem(i, `@breakglass is empty: write what it is for, such as @breakglass("on-call may read anything")`))
 			}
-		case strings.EqualFold(name, "id"), Nearest(name, []string{breakGlass}) != "":
-			problems = append(problems, s.problem(i, fmt.Sprintf("@%s means nothing; did you mean @%s?", name, Nearest(name, []string{"id", breakGlass}))))
+		case strings.EqualFold(name, "id"), broker.Nearest(name, []string{breakGlass}) != "":
+			problems = append(problems, s.problem(i, fmt.Sprintf("@%s means nothing; did you mean @%s?", name, broker.Nearest(name, []string{"id", breakGlass}))))
 		}
 	}
 	return problems

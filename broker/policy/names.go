@@ -72,7 +72,7 @@ func (c *checker) unknownGroups(entities cedar.EntityMap) []problem {
 			continue
 		}
 		msg := fmt.Sprintf("%s can never match: it is not in %s, and an issuer's group is Group::\"{issuer}/{group}\"", g.uid, entitiesFile)
-		if n := Nearest(id, names); n != "" {
+		if n := broker.Nearest(id, names); n != "" {
 			msg += fmt.Sprintf("; did you mean %s?", cedar.NewEntityUID(typeGroup, cedar.String(n)))
 		}
 		problems = append(problems, problem{at: g.at, msg: msg})

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
+
+	"github.com/keyward/keyward/broker"
 )
 
 // parse parses one statement.
@@ -181,7 +183,7 @@ func unexpected(st []token, i int, found, want string) string {
 	msg := fmt.Sprintf("found %s, want %q", quote(found), want)
 	switch {
 	case want == "principal" || want == "action" || want == "resource":
-		if n := Nearest(found, []string{want}); n != "" {
+		if n := broker.Nearest(found, []string{want}); n != "" {
 			return msg
 		}
 		return msg + ": the scope is (principal, action, resource)"

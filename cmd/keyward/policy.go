@@ -126,7 +126,7 @@ func actionOf(a *policy.Analysis, text string) (broker.Action, error) {
 		return "", usageError(fmt.Sprintf("%q is a group of actions", name), "ask for one: "+joinWords(members))
 	}
 	all := a.Actions()
-	if near := policy.Nearest(name, all); near != "" {
+	if near := broker.Nearest(name, all); near != "" {
 		return "", usageError(fmt.Sprintf("there is no action %q", name), fmt.Sprintf("did you mean %s?", near))
 	}
 	return "", usageError(fmt.Sprintf("there is no action %q", name), "there are: "+joinWords(all))

@@ -1,9 +1,9 @@
-package policy_test
+package broker_test
 
 import (
 	"testing"
 
-	"github.com/keyward/keyward/broker/policy"
+	"github.com/keyward/keyward/broker"
 )
 
 func TestNearest(t *testing.T) {
@@ -26,11 +26,11 @@ func TestNearest(t *testing.T) {
 		"":            "",
 		"writeSecret": "", // four, though one in three
 	} {
-		if got := policy.Nearest(name, actions); got != want {
+		if got := broker.Nearest(name, actions); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
 		}
 	}
-	if got := policy.Nearest("a", []string{}); got != "" {
+	if got := broker.Nearest("a", []string{}); got != "" {
 		t.Errorf("of none: %q", got)
 	}
 }
