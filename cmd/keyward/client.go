@@ -50,6 +50,7 @@ type callFlags struct {
 // client is a connection to a broker.
 type client struct {
 	secrets keywardv1.SecretServiceClient
+	access  keywardv1.AccessServiceClient
 	conn    *grpc.ClientConn
 	vault   string // of short names; may be empty
 	// chosen: vault was named by --vault, and a full name must not contradict it.
@@ -96,6 +97,7 @@ func (f callFlags) dial(a *app) (*client, error) {
 	}
 	return &client{
 		secrets: keywardv1.NewSecretServiceClient(conn),
+		access:  keywardv1.NewAccessServiceClient(conn),
 		conn:    conn,
 		vault:   cmp.Or(f.Vault, conf.Vault),
 		chosen:  f.Vault != "",

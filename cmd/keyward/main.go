@@ -63,6 +63,7 @@ type cli struct {
 	Backup   backupCmd   `cmd:"" group:"Bring back" help:"Save all versions of a secret as an opaque blob."`
 	Restore  restoreCmd  `cmd:"" group:"Bring back" help:"Bring back a secret from its backup."`
 
+	Access accessCmd `cmd:"" group:"Least privilege" help:"Ask a running broker who may do what."`
 	Policy policyCmd `cmd:"" group:"Least privilege" help:"Check, test and explain policies, on files alone."`
 
 	Token      tokenCmd      `cmd:"" group:"Develop" help:"Print a bearer token for a workload of keyward dev."`
