@@ -78,7 +78,7 @@ func TestWhoSeesWhat(t *testing.T) {
 	}
 	const path = "../docs/who-sees-what.md"
 	if *update {
-		if err := os.WriteFile(path, []byte(doc.String()), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(path, []byte(doc.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
