@@ -21,15 +21,14 @@ func (b *Broker) GetDeletedSecret(ctx context.Context, c Caller, name Name) (Del
 // ListDeletedSecrets returns a page of the vault's soft-deleted secrets that
 // the caller may list, as ListSecrets does.
 func (b *Broker) ListDeletedSecrets(ctx context.Context, c Caller, vault Name, p Page) (DeletedSecretPage, error) {
-	return walk(ctx, b, c, ActionListDeletedSecrets, vault, p,
-		func(ctx context.Context, store SecretStore, p Page) ([]DeletedSecret, string, error) {
-			got, err := store.ListDeletedSecrets(ctx, vault, p)
-			return got.Secrets, got.Next, err
-		},
-		func(d DeletedSecret) Name { return d.Name },
-		func(d []DeletedSecret, next string) DeletedSecretPage {
-			return DeletedSecretPage{Secrets: d, Next: next}
+	got, err := list(ctx, b, c, ActionListDeletedSecrets, vault, p,
+		func(ctx context.Context, store SecretStore) (Whole[*DeletedSecret], error) {
+			if l, ok := store.(WholeLister); ok {
+				return l.AllDeletedSecrets(ctx, vault)
+			}
+			return deletedPages(store, vault).whole(ctx)
 		})
+	return DeletedSecretPage{Secrets: copies(got.items), Next: got.next}, err
 }
 
 // UndeleteSecret brings a soft-deleted secret back, with all its versions.
