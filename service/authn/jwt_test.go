@@ -147,7 +147,7 @@ func fromFile(t *testing.T, s signer, change func(*authn.Issuer)) authn.Authenti
 	if err := os.WriteFile(file, s.jwks(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i := authn.Issuer{Name: "kube", Issuer: iss, Audience: aud, GroupsClaim: "groups", JWKSFile: file}
+	i := authn.Issuer{Name: "kube", Issuer: iss, Audiences: []string{aud}, GroupsClaim: "groups", JWKSFile: file}
 	if change != nil {
 		change(&i)
 	}
@@ -161,7 +161,8 @@ func fromFile(t *testing.T, s signer, change func(*authn.Issuer)) authn.Authenti
 func TestJWTAccepts(t *testing.T) {
 	s := newSigner(t)
 	a := fromFile(t, s, func(i *authn.Issuer) { i.Algorithms = []string{"RS256", "PS256", "ES256"} })
-	plain := broker.Principal{ID: "kube/billing"}
+	own := map[string]string{"issuer": "kube"}
+	plain := broker.Principal{ID: "kube/billing", Attributes: own}
 	cases := map[string]struct {
 		token string
 		want  broker.Principal
@@ -171,8 +172,8 @@ func TestJWTAccepts(t *testing.T) {
 		"ES256":             {s.sign(t, "ES256", es256, claims(t, nil)), plain},
 		"no kid":            {s.sign(t, "ES256", `{"alg":"ES256","typ":"JWT"}`, claims(t, nil)), plain},
 		"audience in array": {s.sign(t, "ES256", es256, claims(t, map[string]any{"aud": []string{"other", aud}})), plain},
-		"groups":            {s.sign(t, "ES256", es256, claims(t, map[string]any{"groups": []string{"pay", "ops"}})), broker.Principal{ID: "kube/billing", Groups: []string{"kube/pay", "kube/ops"}}},
-		"one group":         {s.sign(t, "ES256", es256, claims(t, map[string]any{"groups": "pay"})), broker.Principal{ID: "kube/billing", Groups: []string{"kube/pay"}}},
+		"groups":            {s.sign(t, "ES256", es256, claims(t, map[string]any{"groups": []string{"pay", "ops"}})), broker.Principal{ID: "kube/billing", Groups: []string{"kube/pay", "kube/ops"}, Attributes: own}},
+		"one group":         {s.sign(t, "ES256", es256, claims(t, map[string]any{"groups": "pay"})), broker.Principal{ID: "kube/billing", Groups: []string{"kube/pay"}, Attributes: own}},
 		"clock a bit ahead": {s.sign(t, "ES256", es256, claims(t, map[string]any{"nbf": time.Now().Add(30 * time.Second).Unix()})), plain},
 	}
 	for name, c := range cases {
@@ -339,7 +340,7 @@ func TestJWTTwoIssuersKeepTheirSubjectsApart(t *testing.T) {
 		if err := os.WriteFile(file, s.jwks(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		config.Issuers = append(config.Issuers, authn.Issuer{Name: name, Issuer: "https://" + name, Audience: aud, JWKSFile: file})
+		config.Issuers = append(config.Issuers, authn.Issuer{Name: name, Issuer: "https://" + name, Audiences: []string{aud}, JWKSFile: file})
 	}
 	a, err := authn.NewJWT(config)
 	if err != nil {
@@ -366,8 +367,8 @@ func TestJWTTwoIssuersKeepTheirAlgorithmsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{
-		{Name: "rs", Issuer: "https://rs", Audience: aud, JWKSFile: file, Algorithms: []string{"RS256"}},
-		{Name: "es", Issuer: "https://es", Audience: aud, JWKSFile: file, Algorithms: []string{"ES256", "PS256"}},
+		{Name: "rs", Issuer: "https://rs", Audiences: []string{aud}, JWKSFile: file, Algorithms: []string{"RS256"}},
+		{Name: "es", Issuer: "https://es", Audiences: []string{aud}, JWKSFile: file, Algorithms: []string{"ES256", "PS256"}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -397,7 +398,7 @@ func TestNewJWTRefusesConfigurations(t *testing.T) {
 	if err := os.WriteFile(file, s.jwks(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ok := authn.Issuer{Name: "kube", Issuer: iss, Audience: aud, JWKSFile: file}
+	ok := authn.Issuer{Name: "kube", Issuer: iss, Audiences: []string{aud}, JWKSFile: file}
 	edit := func(f func(*authn.Issuer)) []authn.Issuer { i := ok; f(&i); return []authn.Issuer{i} }
 	huge := filepath.Join(t.TempDir(), "huge.json")
 	if err := os.WriteFile(huge, padded(s.jwks(t)), 0o600); err != nil {
@@ -409,13 +410,13 @@ func TestNewJWTRefusesConfigurations(t *testing.T) {
 		"a SPIFFE-like name":  edit(func(i *authn.Issuer) { i.Name = "spiffe:" }),
 		"a slash in the name": edit(func(i *authn.Issuer) { i.Name = "a/b" }),
 		"no issuer":           edit(func(i *authn.Issuer) { i.Issuer = "" }),
-		"no audience":         edit(func(i *authn.Issuer) { i.Audience = "" }),
+		"no audience":         edit(func(i *authn.Issuer) { i.Audiences = nil }),
 		"plain http":          edit(func(i *authn.Issuer) { i.JWKSFile, i.Issuer = "", "http://issuer.example" }),
 		"symmetric algorithm": edit(func(i *authn.Issuer) { i.Algorithms = []string{"HS256"} }),
 		"algorithm none":      edit(func(i *authn.Issuer) { i.Algorithms = []string{"none"} }),
 		"no such file":        edit(func(i *authn.Issuer) { i.JWKSFile += ".not" }),
-		"the name twice":      {ok, {Name: "kube", Issuer: "https://b", Audience: aud, JWKSFile: file}},
-		"the issuer twice":    {ok, {Name: "other", Issuer: iss, Audience: aud, JWKSFile: file}},
+		"the name twice":      {ok, {Name: "kube", Issuer: "https://b", Audiences: []string{aud}, JWKSFile: file}},
+		"the issuer twice":    {ok, {Name: "other", Issuer: iss, Audiences: []string{aud}, JWKSFile: file}},
 	}
 	for name, issuers := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -489,7 +490,7 @@ func TestJWTDiscovery(t *testing.T) {
 	s := newSigner(t)
 	t.Run("works, lazily and once", func(t *testing.T) {
 		p := newProvider(t, s)
-		a, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{{Name: "oidc", Issuer: p.URL, Audience: aud, RootCAs: p.roots()}}})
+		a, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{{Name: "oidc", Issuer: p.URL, Audiences: []string{aud}, RootCAs: p.roots()}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -524,7 +525,7 @@ func TestJWTDiscovery(t *testing.T) {
 	for name, change := range bad {
 		t.Run(name, func(t *testing.T) {
 			p := newProvider(t, s)
-			i := authn.Issuer{Name: "oidc", Issuer: p.URL, Audience: aud, RootCAs: p.roots()}
+			i := authn.Issuer{Name: "oidc", Issuer: p.URL, Audiences: []string{aud}, RootCAs: p.roots()}
 			change(p, &i)
 			a, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{i}})
 			if err != nil {
