@@ -135,7 +135,7 @@ func (c *corpus) kinds(t *testing.T, s signer) {
 			"a foreign owner":                {"repository_owner": "mallory", "repository": "mallory/shop"},
 			"a foreign owner's repository":   {"repository": "mallory/shop"},
 			"a foreign owner of our name":    {"repository_owner": "octo-org2", "repository": "octo-org2/shop"},
-			"an owner beyond ASCII":          {"repository_owner": "octo-or\u0261", "repository": "octo-or\u0261/shop"},
+			"an owner beyond ASCII":          {"repository_owner": "\u017fky-org", "repository": "\u017fky-org/shop"},
 			"no owner":                       {"repository_owner": nil},
 			"owner is a list":                {"repository_owner": []string{"octo-org"}},
 			"no repository":                  {"repository": nil},

@@ -55,7 +55,7 @@ func newCorpus(t *testing.T) *corpus {
 		{Name: "foe", Issuer: "https://foe.example", Audiences: []string{aud}, JWKSFile: foreign},
 		{Name: "kube", Preset: authn.PresetKubernetes, Issuer: "https://kube.example", Audiences: []string{aud}, JWKSFile: own},
 		{Name: "azure", Preset: authn.PresetEntra, TenantID: tenant, Audiences: []string{aud}, JWKSFile: own},
-		{Name: "gh", Preset: authn.PresetGitHub, Owners: []string{"Octo-Org"}, Audiences: []string{aud}, JWKSFile: own},
+		{Name: "gh", Preset: authn.PresetGitHub, Owners: []string{"Octo-Org", "sky-org"}, Audiences: []string{aud}, JWKSFile: own},
 		{Name: "split", Issuer: "https://split.example", Subject: "{team}/{job}", Audiences: []string{aud}, JWKSFile: own},
 	}
 	c.good["oidc"] = s.sign(t, "ES256", es256, claims(t, map[string]any{"iss": c.home.URL}))
