@@ -55,10 +55,11 @@ func Check(issuers []Issuer) []Problem {
 		}
 		names[c.Name] = true
 		if len(fields) == 0 { // its origins can be told
-			for _, o := range presets[c.Preset].read(c).origins {
-				if origins[o.iss] {
-					fields = append(fields, Problem{Field: c.originField(), Text: "another issuer has the same tokens; a token is of one"})
-				}
+			own := presets[c.Preset].read(c).origins
+			if slices.ContainsFunc(own, func(o origin) bool { return origins[o.iss] }) {
+				fields = append(fields, Problem{Field: c.originField(), Text: "another issuer has the same tokens; a token is of one"})
+			}
+			for _, o := range own {
 				origins[o.iss] = true
 			}
 		}
@@ -132,13 +133,11 @@ func (c Issuer) given() []string {
 
 func (c Issuer) notTaken(field string) string {
 	if c.Preset == PresetNone {
-		var takers []string
-		for name, p := range presets {
+		for name, p := range presets { // just one takes it
 			if slices.Contains(p.takes, field) {
-				takers = append(takers, string(name))
+				return fmt.Sprintf("this belongs to preset: %s; add that, or leave this out", name)
 			}
 		}
-		return fmt.Sprintf("this belongs to preset: %s; add that, or leave this out", strings.Join(takers, " or "))
 	}
 	return fmt.Sprintf("the preset %s makes this itself, or has no use for it; leave it out", c.Preset)
 }
