@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -101,9 +102,7 @@ func (c *corpus) add(t *testing.T, name, token string) {
 func (c *corpus) oidc(t *testing.T, changes map[string]any) string {
 	t.Helper()
 	all := map[string]any{"iss": c.home.URL}
-	for k, v := range changes {
-		all[k] = v
-	}
+	maps.Copy(all, changes)
 	return claims(t, all)
 }
 
