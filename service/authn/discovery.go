@@ -42,7 +42,15 @@ func (d discovery) keys(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if err := wantHTTPS(doc.JWKSURI); err != nil {
 		return nil, fmt.Errorf("discovery: jwks_uri: %w", err)
 	}
-	set, err := d.get(ctx, doc.JWKSURI)
+	address := doc.JWKSURI
+	if d.tokenFile != "" {
+		// An API server's document calls the server by an address of its own choice.
+		// The token goes to nobody but whom it was configured for.
+		if address, err = atOriginOf(d.discovery, address); err != nil {
+			return nil, fmt.Errorf("discovery: jwks_uri: %w", err)
+		}
+	}
+	set, err := d.get(ctx, address)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
@@ -73,14 +81,10 @@ func (d discovery) get(ctx context.Context, address string) (io.ReadCloser, erro
 	return resp.Body, nil
 }
 
-// authorize adds the token of tokenFile. Only the issuer's own origin gets it:
-// where the keys are is what a document says, which may be anywhere.
+// authorize adds the token of tokenFile. With one, all requests are to the
+// issuer's own origin.
 func (d discovery) authorize(req *http.Request) error {
-	own, err := url.Parse(d.discovery)
-	if err != nil {
-		return errors.New("not a URL")
-	}
-	if d.tokenFile == "" || !sameOrigin(own, req.URL) {
+	if d.tokenFile == "" {
 		return nil
 	}
 	text, err := os.ReadFile(d.tokenFile)
@@ -101,14 +105,15 @@ func validToken(s string) bool {
 	return s != "" && len(s) <= maxTokenLen && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func sameOrigin(a, b *url.URL) bool {
-	port := func(u *url.URL) string {
-		if p := u.Port(); p != "" {
-			return p
-		}
-		return "443"
+// atOriginOf returns the path of address at the host of own.
+func atOriginOf(own, address string) (string, error) {
+	at, err1 := url.Parse(own)
+	u, err2 := url.Parse(address)
+	if err := errors.Join(err1, err2); err != nil {
+		return "", errors.New("not a URL")
 	}
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+	u.Scheme, u.Host = at.Scheme, at.Host
+	return u.String(), nil
 }
 
 func wantHTTPS(address string) error {
