@@ -27,8 +27,11 @@ func (s *accessService) CheckAccess(ctx context.Context, req *keywardv1.CheckAcc
 	if err != nil {
 		return nil, err
 	}
-	if len(req.GetGroups()) > maxAskedGroups || len(req.GetAttributes()) > maxAskedAttributes {
-		return nil, &broker.Error{Code: broker.CodeBadField, Field: "groups", Message: "a question has at most 1000 groups and 100 attributes"}
+	if len(req.GetGroups()) > maxAskedGroups {
+		return nil, &broker.Error{Code: broker.CodeBadField, Field: "groups", Message: "a question has at most 1000 groups"}
+	}
+	if len(req.GetAttributes()) > maxAskedAttributes {
+		return nil, &broker.Error{Code: broker.CodeBadField, Field: "attributes", Message: "a question has at most 100 attributes"}
 	}
 	if slices.Contains(req.GetGroups(), "") {
 		return nil, &broker.Error{Code: broker.CodeBadField, Field: "groups", Message: "a group is named, such as kubernetes/team-pay"}

@@ -2,12 +2,15 @@ package service_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +20,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/keyward/keyward/broker"
 	cedar "github.com/keyward/keyward/broker/policy"
@@ -38,11 +43,12 @@ func withPolicies(t *testing.T, text string) option {
 	return func(_ *service.Config, c *broker.Config) { c.Authorizer = engine }
 }
 
-// asked is a request in both forms.
+// asked is a request in both forms. header is REST's alone.
 type asked struct {
 	request proto.Message
 	rest    string
 	body    string
+	header  []string
 }
 
 // instead returns a for another name, where it has that one.
@@ -56,7 +62,18 @@ func (a asked) instead(t *testing.T, old, with string) asked {
 	if err := protojson.Unmarshal([]byte(strings.ReplaceAll(string(raw), old, with)), other); err != nil {
 		t.Fatal(err)
 	}
-	return asked{other, strings.ReplaceAll(a.rest, old, with), strings.ReplaceAll(a.body, old, with)}
+	return asked{other, strings.ReplaceAll(a.rest, old, with), strings.ReplaceAll(a.body, old, with), a.header}
+}
+
+// elsewhere are what a asks, for what is not there: no such name, one in the
+// other state (deleted for live, live for deleted), no such vault.
+func (a asked) elsewhere(t *testing.T) map[string]asked {
+	t.Helper()
+	return map[string]asked{
+		"absent":          a.instead(t, "crets/db", "crets/nothing").instead(t, "crets/gone", "crets/nothing"),
+		"the other state": a.instead(t, "crets/db", "crets/GONE").instead(t, "crets/gone", "crets/db"),
+		"no such vault":   a.instead(t, "vaults/dev", "vaults/nowhere"),
+	}
 }
 
 // answered is all that a client is sent, as text.
@@ -72,7 +89,7 @@ func (w *world) answered(id identity, a asked) (overGRPC, overREST string) {
 	w.must(merr)
 	overGRPC = fmt.Sprintf("%x\n%s\n%v\n%v", raw, strings.Join(strings.Fields(string(body)), ""), header, trailer)
 
-	r := w.rest(id, a.rest, a.body)
+	r := w.rest(id, a.rest, a.body, a.header...)
 	r.header.Del("Date")
 	overREST = fmt.Sprintf("%d\n%v\n%s", r.status, r.header, r.body)
 	return overGRPC, overREST
@@ -100,15 +117,10 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)
-			there := asked{c.request, c.rest, c.body}
-			others := map[string]asked{"no such vault": there.instead(t, "vaults/dev", "vaults/nowhere")}
-			switch name {
-			case "ListSecrets", "ListDeletedSecrets":
-			case "RestoreSecret":
-				others["no backup"] = asked{&keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: []byte("x")}, c.rest, `{"blob":"eA=="}`}
-			default:
-				others["absent"] = there.instead(t, "crets/db", "crets/nothing").instead(t, "crets/gone", "crets/nothing")
-				others["the other state"] = there.instead(t, "crets/db", "crets/GONE").instead(t, "crets/gone", "crets/db")
+			there := asked{request: c.request, rest: c.rest, body: c.body}
+			others := there.elsewhere(t)
+			if name == "RestoreSecret" {
+				others["no backup"] = asked{request: &keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: []byte("x")}, rest: c.rest, body: `{"blob":"eA=="}`}
 			}
 			wantGRPC, wantREST := w.answered(stranger, there)
 			for what, other := range others {
@@ -137,6 +149,140 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 	}
 }
 
+// TestDeniedIsAsAbsentUnderConditions: what a caller knows of a secret, by a
+// version, an etag or a flag, does not make a denial another. Nor does asking
+// whether one may.
+func TestDeniedIsAsAbsentUnderConditions(t *testing.T) {
+	w := newWorld(t, withPolicies(t, `
+		permit (principal == Workload::"spiffe://example.org/setter", action in Action::"writeSecrets", resource is Secret);`))
+	furnish(w)
+	name, err := broker.ParseName(broker.KindSecrets, "vaults/dev/secrets/db")
+	w.must(err)
+	db, err := w.store.GetSecret(t.Context(), name)
+	w.must(err)
+	version, etag := db.Name.Version(), db.ETag()
+	asJSON := strconv.Quote(etag)
+	var calls atomic.Int64
+	w.store.SetHook(func(context.Context, string, broker.Name) error { calls.Add(1); return nil })
+	defer w.store.SetHook(nil)
+
+	const text = "vaults/dev/secrets/db"
+	const denied = "POLICY_DENIED"
+	stranger, setter := w.cert("/stranger"), w.cert("/setter")
+	for what, c := range map[string]struct {
+		id   identity
+		ask  asked
+		says string
+	}{
+		"a version": {stranger, asked{
+			request: &keywardv1.GetSecretRequest{Name: text + "/versions/" + version}, rest: "GET /v1/" + text + "/versions/" + version,
+		}, denied},
+		"the known version": {stranger, asked{
+			request: &keywardv1.GetSecretRequest{Name: text, KnownVersion: version}, rest: "GET /v1/" + text + "?knownVersion=" + version,
+		}, denied},
+		"its etag": {stranger, asked{
+			request: &keywardv1.GetSecretRequest{Name: text}, rest: "GET /v1/" + text, header: []string{"If-None-Match", etag},
+		}, denied},
+		"any etag": {stranger, asked{
+			request: &keywardv1.GetSecretRequest{Name: text}, rest: "GET /v1/" + text, header: []string{"If-None-Match", "*"},
+		}, denied},
+		"straight from the vault": {stranger, asked{
+			request: &keywardv1.GetSecretRequest{Name: text, MaxAge: durationpb.New(0)}, rest: "GET /v1/" + text + "?maxAge=0s",
+		}, denied},
+		"a set with its etag": {stranger, asked{
+			request: &keywardv1.SetSecretRequest{Name: text, Value: "y", Etag: etag}, rest: "PUT /v1/" + text, body: `{"value":"y","etag":` + asJSON + `}`,
+		}, denied},
+		"a generate with its etag": {stranger, asked{
+			request: &keywardv1.GenerateSecretRequest{Name: text, Etag: etag}, rest: "POST /v1/" + text + ":generate", body: `{"etag":` + asJSON + `}`,
+		}, denied},
+		"an update with its etag": {stranger, asked{
+			request: &keywardv1.UpdateSecretRequest{
+				Secret:     &keywardv1.Secret{Name: text + "/versions/" + version, ContentType: "x", Etag: etag},
+				UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"content_type"}},
+			},
+			rest: "PATCH /v1/" + text + "/versions/" + version + "?updateMask=contentType", body: `{"contentType":"x","etag":` + asJSON + `}`,
+		}, denied},
+		"a delete with its etag": {stranger, asked{
+			request: &keywardv1.DeleteSecretRequest{Name: text, Etag: etag}, rest: "DELETE /v1/" + text + "?etag=" + url.QueryEscape(etag),
+		}, denied},
+		"a delete with another's": {stranger, asked{
+			request: &keywardv1.DeleteSecretRequest{Name: text, Etag: `"0"`}, rest: "DELETE /v1/" + text + "?etag=%220%22",
+		}, denied},
+		// Who may set, and not recover.
+		"a set that would recover": {setter, asked{
+			request: &keywardv1.SetSecretRequest{Name: text, Value: "y", RecoverDeleted: true}, rest: "PUT /v1/" + text, body: `{"value":"y","recoverDeleted":true}`,
+		}, denied},
+		"may I?": {stranger, asked{
+			request: &keywardv1.CheckAccessRequest{Action: "getSecret", Resource: text}, rest: "POST /v1/access:check", body: `{"action":"getSecret","resource":"` + text + `"}`,
+		}, `"allowed":false`},
+		"I may, if there is one": {setter, asked{
+			request: &keywardv1.CheckAccessRequest{Action: "setSecret", Resource: text}, rest: "POST /v1/access:check", body: `{"action":"setSecret","resource":"` + text + `"}`,
+		}, `"allowed":true`},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := w.in(t)
+			wantGRPC, wantREST := w.answered(c.id, c.ask)
+			if !strings.Contains(wantREST, c.says) {
+				t.Fatalf("REST does not say %s:\n%s", c.says, wantREST)
+			}
+			for where, other := range c.ask.elsewhere(t) {
+				gotGRPC, gotREST := w.answered(c.id, other)
+				if gotGRPC != wantGRPC {
+					t.Errorf("%s differs over gRPC:\n%s\n%s", where, gotGRPC, wantGRPC)
+				}
+				if gotREST != wantREST {
+					t.Errorf("%s differs over REST:\n%s\n%s", where, gotREST, wantREST)
+				}
+			}
+		})
+	}
+	if n := calls.Load(); n != 0 {
+		t.Errorf("%d vault calls", n)
+	}
+}
+
+// TestABatchTellsNothingOfTheRest: beside a name that the caller may read, every
+// other has one status, to the byte, whatever there is of it; and the vault is
+// asked for the one alone.
+func TestABatchTellsNothingOfTheRest(t *testing.T) {
+	w := newWorld(t, withPolicies(t, `
+		permit (principal == Workload::"spiffe://example.org/reader", action == Action::"getSecret", resource == Secret::"vaults/dev/secrets/db");`))
+	furnish(w)
+	w.put("vaults/dev/secrets/other", "x")
+	var asked []string
+	w.store.SetHook(func(_ context.Context, method string, n broker.Name) error {
+		asked = append(asked, method+" "+n.String())
+		return nil
+	})
+	defer w.store.SetHook(nil)
+	names := []string{"vaults/dev/secrets/db", "vaults/dev/secrets/other", "vaults/dev/secrets/nothing", "vaults/dev/secrets/gone", "vaults/nowhere/secrets/db"}
+	body, err := json.Marshal(map[string]any{"names": names})
+	w.must(err)
+
+	overGRPC, err := w.call(w.cert("/reader"), &keywardv1.BatchGetSecretsRequest{Parent: "vaults/-", Names: names})
+	w.must(err)
+	overREST := new(keywardv1.BatchGetSecretsResponse)
+	r := w.rest(w.cert("/reader"), "POST /v1/vaults/-/secrets:batchGet", string(body))
+	w.must(protojson.Unmarshal(r.body, overREST))
+	for transport, reply := range map[string]proto.Message{"gRPC": overGRPC, "REST": overREST} {
+		results := reply.(*keywardv1.BatchGetSecretsResponse).GetResults()
+		if len(results) != len(names) || results[0].GetResponse().GetValue() != "x" {
+			t.Fatalf("%s: %v", transport, results)
+		}
+		for i, result := range results[1:] {
+			if v := grpcVerdict(status.ErrorProto(result.GetStatus())); v.reason != "POLICY_DENIED" {
+				t.Errorf("%s: %s: %v", transport, names[i+1], v)
+			}
+			if !proto.Equal(result.GetStatus(), results[1].GetStatus()) {
+				t.Errorf("%s: %s: %v differs from %v", transport, names[i+1], result.GetStatus(), results[1].GetStatus())
+			}
+		}
+	}
+	if want := []string{"GetSecret vaults/dev/secrets/db", "GetSecret vaults/dev/secrets/db"}; !slices.Equal(asked, want) {
+		t.Errorf("the vault was asked %q, want %q", asked, want)
+	}
+}
+
 func withoutLength(reply string) string {
 	before, after, ok := strings.Cut(reply, "Content-Length:[")
 	if !ok {
@@ -160,13 +306,13 @@ func TestAListTellsNothingOfTheRest(t *testing.T) {
 				w.put(fmt.Sprintf("vaults/dev/secrets/z-%d", i), "x")
 			}
 			w.put("vaults/dev/secrets/mine", "x")
-			list := asked{&keywardv1.ListSecretsRequest{Parent: "vaults/dev", PageSize: 1}, "GET /v1/vaults/dev/secrets?pageSize=1", ""}
+			list := asked{request: &keywardv1.ListSecretsRequest{Parent: "vaults/dev", PageSize: 1}, rest: "GET /v1/vaults/dev/secrets?pageSize=1"}
 			if deleted {
 				for i := range others {
 					w.remove(fmt.Sprintf("vaults/dev/secrets/a-%d", i))
 				}
 				w.remove("vaults/dev/secrets/mine")
-				list = asked{&keywardv1.ListDeletedSecretsRequest{Parent: "vaults/dev", PageSize: 1}, "GET /v1/vaults/dev/deletedSecrets?pageSize=1", ""}
+				list = asked{request: &keywardv1.ListDeletedSecretsRequest{Parent: "vaults/dev", PageSize: 1}, rest: "GET /v1/vaults/dev/deletedSecrets?pageSize=1"}
 			}
 			reply, err := w.call(w.cert("/lister"), list.request)
 			if err != nil {

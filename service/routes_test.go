@@ -3,9 +3,11 @@ package service
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -83,5 +85,25 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 		if redacted[field] < least {
 			t.Errorf("%d fields %q, want %d: the walk sees too little", redacted[field], field, least)
 		}
+	}
+}
+
+// TestEveryServiceIsServed: what the protos have is what a Server has, and what
+// the tests of every RPC walk.
+func TestEveryServiceIsServed(t *testing.T) {
+	var served, there []protoreflect.FullName
+	for _, sd := range services() {
+		served = append(served, sd.FullName())
+	}
+	protoregistry.GlobalFiles.RangeFilesByPackage("keyward.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			there = append(there, f.Services().Get(i).FullName())
+		}
+		return true
+	})
+	slices.Sort(served)
+	slices.Sort(there)
+	if len(there) < 2 || !slices.Equal(served, there) {
+		t.Errorf("served %q, of %q", served, there)
 	}
 }

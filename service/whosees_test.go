@@ -16,6 +16,10 @@ import (
 
 var update = flag.Bool("update", false, "write the generated documents")
 
+// checkOneself is the row of CheckAccess about the caller; that of its own name is
+// about another.
+const checkOneself = "CheckAccess of getSecret, oneself"
+
 // roles are who asks in docs/who-sees-what.md, with the policies that make them
 // what they are.
 var roles = []struct{ name, what, policies string }{
@@ -26,6 +30,8 @@ permit (principal == Workload::"spiffe://example.org/elsewhere", action, resourc
 permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource == Vault::"other");`},
 	{"lister", "may list", `
 permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listSecrets", Action::"listSecretVersions", Action::"listDeletedSecrets"], resource is Secret in Vault::"dev");`},
+	{"db-reader", "`getSecret` on `db`", `
+permit (principal == Workload::"spiffe://example.org/db-reader", action == Action::"getSecret", resource == Secret::"vaults/dev/secrets/db");`},
 	{"reader", "`readSecrets`", `
 permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readSecrets", resource is Secret in Vault::"dev");`},
 	{"writer", "`writeSecrets`", `
@@ -61,8 +67,11 @@ func TestWhoSeesWhat(t *testing.T) {
 		fmt.Fprintf(&doc, " %s |", r.name)
 	}
 	doc.WriteString("\n|---|" + strings.Repeat("---|", len(roles)) + "\n")
+	var rows []string
 	for _, m := range methods() {
-		name := string(m.Name())
+		rows = append(rows, string(m.Name()))
+	}
+	for _, name := range append(rows, checkOneself) {
 		fmt.Fprintf(&doc, "| %s |", name)
 		for _, r := range roles {
 			var cells []string
@@ -101,8 +110,10 @@ func (w *world) seen(id identity, method, state string) string {
 		_, _ = w.store.DeleteSecret(w.Context(), n)
 		_ = w.store.PurgeSecret(w.Context(), n)
 	}
-	c := rpcs(furnish(w))[method]
-	a := asked{c.request, c.rest, c.body}
+	a := asked{request: rpcs(furnish(w))[method].request}
+	if method == checkOneself {
+		a.request = &keywardv1.CheckAccessRequest{Action: "getSecret", Resource: "vaults/dev/secrets/db"}
+	}
 	switch state {
 	case "absent":
 		a = a.instead(w.T, "crets/db", "crets/nothing").instead(w.T, "crets/gone", "crets/nothing")
@@ -143,6 +154,11 @@ func shown(reply proto.Message) string {
 		for _, s := range r.GetDeletedSecrets() {
 			names = append(names, s.GetName())
 		}
+	case *keywardv1.CheckAccessResponse:
+		if r.GetAllowed() {
+			return ": yes"
+		}
+		return ": no"
 	default:
 		return ""
 	}
@@ -159,10 +175,11 @@ Made of real calls by a test (` + "`go test ./service -run TestWhoSeesWhat -upda
 Each row is a method, each column who calls it. The vault ` + "`dev`" + ` has a secret ` + "`db`" + `, a deleted one ` + "`gone`" + `, and none called
 ` + "`nothing`" + `. A cell is how the call ends on one that is there, one that is absent, and one that is deleted: "a / b / c", or once if
 they are the same. "denied" is POLICY_DENIED, "who?" is NO_CREDENTIALS. Methods of a whole vault have one answer; BatchGetSecrets is
-that of its one item; CheckAccess asks about another.
+that of its one item. CheckAccess has two rows: about a workload that may do nothing, and about oneself.
 
 What to look for: whoever is denied is told the same whether or not there is such a secret, or such a vault (a test holds the replies
-equal to the byte). Only who may do something with a name learns whether it is there.
+equal to the byte). Only who may do something with a name learns whether it is there: ` + "`db-reader`" + ` of ` + "`db`" + ` alone. And asking
+whether one may tells what the policies say, never what there is.
 
 ## The roles
 

@@ -174,7 +174,7 @@ func (w *world) authenticator() authn.Authenticator {
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		w.Fatal(err)
 	}
-	j, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{{Name: "dev", Issuer: "https://issuer", Audience: "keyward", JWKSFile: file}}})
+	j, err := authn.NewJWT(authn.JWTConfig{Issuers: []authn.Issuer{{Name: "dev", Issuer: "https://issuer", Audiences: []string{"keyward"}, JWKSFile: file}}})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -129,6 +129,17 @@ func TestRecordLine(t *testing.T) {
 			Trace:    "0af7651916cd43dd8448eb211c80319c",
 		},
 		{Time: at, Action: broker.ActionSetSecret, Resource: name, Phase: broker.PhaseIntent, Decision: decision},
+		{
+			Time: at, Action: broker.ActionExplainAccess, Resource: name.Vault(), Decision: decision, Outcome: broker.OutcomeOK,
+			Question: &broker.Question{
+				Action: broker.ActionGetSecret, Resource: name, Answer: &broker.Decision{Policies: []string{"c"}},
+				Principal: broker.Principal{ID: "dev/a", Groups: []string{"dev/g"}, Attributes: map[string]string{"pod": "p-1"}},
+			},
+		},
+		{
+			Time: at, Action: broker.ActionExplainAccess, Resource: name.Vault(), Decision: decision, Outcome: broker.OutcomeOK,
+			Question: &broker.Question{Action: broker.ActionGetSecret, Resource: name},
+		},
 	} {
 		if err := l.Record(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -152,6 +163,13 @@ func TestRecordLine(t *testing.T) {
 			`"trace":"0af7651916cd43dd8448eb211c80319c","request":"r-1","peer":"10.0.0.1","prev":"`,
 		`{"seq":3,"time":"2026-03-04T04:06:07.0089Z","principal":"","groups":[],"attributes":{},"context":{},"action":"setSecret","resource":"vaults/pay/secrets/db-password","phase":"intent",`+
 			`"decision":"allow","policies":["a","b"],"policySet":"5e7","outcome":"","stale":false,"cached":false,"trace":"","request":"","peer":"","prev":"`,
+		`{"seq":4,"time":"2026-03-04T04:06:07.0089Z","principal":"","groups":[],"attributes":{},"context":{},"action":"explainAccess","resource":"vaults/pay",`+
+			`"decision":"allow","policies":["a","b"],"policySet":"5e7","outcome":"ok","stale":false,"cached":false,`+
+			`"question":{"principal":"dev/a","groups":["dev/g"],"attributes":{"pod":"p-1"},"action":"getSecret","resource":"vaults/pay/secrets/db-password",`+
+			`"decision":"deny","policies":["c"]},"trace":"","request":"","peer":"","prev":"`,
+		`{"seq":5,"time":"2026-03-04T04:06:07.0089Z","principal":"","groups":[],"attributes":{},"context":{},"action":"explainAccess","resource":"vaults/pay",`+
+			`"decision":"allow","policies":["a","b"],"policySet":"5e7","outcome":"ok","stale":false,"cached":false,`+
+			`"question":{"action":"getSecret","resource":"vaults/pay/secrets/db-password"},"trace":"","request":"","peer":"","prev":"`,
 	)
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {

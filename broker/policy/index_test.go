@@ -166,7 +166,7 @@ func (d draw) request(t *testing.T) broker.Request {
 // TestTheIndexDecidesAsAllPoliciesWould: for every request, what is handed out
 // gives the decision, the reasons and the errors of the whole set.
 func TestTheIndexDecidesAsAllPoliciesWould(t *testing.T) {
-	const sets, requests = 500, 220
+	const sets, requests = 50 * rounds, 220
 	d := draw{rand.New(rand.NewPCG(5, 2026))}
 	var permitted, forbidden, undecided, broken, left, all int
 	for range sets {

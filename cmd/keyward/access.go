@@ -17,8 +17,8 @@ type accessCmd struct {
 
 // question is what both ask about.
 type question struct {
-	Action   string `arg:"" help:"The action, such as getSecret."`
-	Resource string `arg:"" help:"The secret: db-password in the context's vault, or in full vaults/ALIAS/secrets/NAME; of restoreSecret and explainAccess the vault, vaults/ALIAS."`
+	Action   string `arg:"" complete:"actions" help:"The action, such as getSecret."`
+	Resource string `arg:"" complete:"secrets" help:"The secret: db-password in the context's vault, or in full vaults/ALIAS/secrets/NAME; of restoreSecret and explainAccess the vault, vaults/ALIAS."`
 }
 
 // names returns the action and the full name of the resource.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/keyward/keyward/broker"
 )
 
 const (
@@ -22,6 +24,7 @@ const (
 const (
 	namesSecret  = "secrets"
 	namesDeleted = "deleted"
+	namesAction  = "actions"
 	namesFile    = "files"
 )
 
@@ -152,6 +155,8 @@ func (l *commandLine) expects(current string) string {
 // candidates returns what may stand in place of current.
 func (l *commandLine) candidates(a *app, current string) []candidate {
 	switch names := l.expects(current); {
+	case names == namesAction:
+		return words(broker.Actions())
 	case names != "":
 		return l.names(a, names)
 	case l.pending != nil:
@@ -219,11 +224,11 @@ func (l *commandLine) names(a *app, what string) []candidate {
 	return all
 }
 
-func words(all []string) []candidate {
+func words[S ~string](all []S) []candidate {
 	found := make([]candidate, 0, len(all))
 	for _, w := range all {
 		if w != "" {
-			found = append(found, candidate{word: w})
+			found = append(found, candidate{word: string(w)})
 		}
 	}
 	return found

@@ -85,7 +85,7 @@ type tlsConfig struct {
 // identityConfig says who can be believed. At least one of the two is needed.
 type identityConfig struct {
 	MTLS *mtlsConfig `yaml:"mtls"`
-	JWT  []jwtConfig `yaml:"jwt"`
+	JWT  []jwtConfig `yaml:"jwt"` // see config_jwt.go
 }
 
 // mtlsConfig: client certificates with exactly one SPIFFE ID, in trustDomain; or
@@ -97,18 +97,6 @@ type mtlsConfig struct {
 		Name    string   `yaml:"name"` // [a-z0-9-], ours, and no issuer's
 		Domains []string `yaml:"domains"`
 	} `yaml:"dns"`
-}
-
-// jwtConfig is an issuer of OIDC bearer tokens. Principals are "{name}/{sub}",
-// their groups "{name}/{group}".
-type jwtConfig struct {
-	Name     string `yaml:"name"`     // [a-z0-9-], ours
-	Issuer   string `yaml:"issuer"`   // the token's iss; keys come from its discovery document
-	Audience string `yaml:"audience"` // required in the token's aud
-	// GroupsClaim names the claim with the caller's groups; none if empty.
-	GroupsClaim string `yaml:"groupsClaim"`
-	CAFile      string `yaml:"caFile"`   // a private CA of the issuer's, if any
-	JWKSFile    string `yaml:"jwksFile"` // the keys from a file, instead of discovery
 }
 
 // auditConfig is the audit log. In all three settings of sync the record is in

@@ -144,7 +144,7 @@ func (c *devCmd) config(vault *vaultServer) *config {
 		Identity: identityConfig{
 			MTLS: &mtlsConfig{TrustDomain: devTrustDomain},
 			JWT: []jwtConfig{{
-				Name: devIssuerName, Issuer: devIssuer, Audience: devAudience, GroupsClaim: devGroupsClaim, JWKSFile: jwksFile(c.Data),
+				Name: devIssuerName, Issuer: devIssuer, Audience: stringList{devAudience}, GroupsClaim: devGroupsClaim, JWKSFile: jwksFile(c.Data),
 			}},
 		},
 		Audit: auditConfig{Path: in("audit.jsonl")},

@@ -50,7 +50,7 @@ func blocksOf(t *testing.T, file, language string) []block {
 // What the documents tell people to write is what keyward serve accepts, all of
 // it: no warning either.
 func TestDocumentedConfigurations(t *testing.T) {
-	for file, least := range map[string]int{"README.md": 1, "docs/azure.md": 5} {
+	for file, least := range map[string]int{"README.md": 1, "docs/azure.md": 5, "docs/identity.md": 4} {
 		checked := 0
 		for _, b := range blocksOf(t, filepath.Join("../..", file), "yaml") {
 			var sections map[string]any
@@ -81,14 +81,15 @@ func TestDocumentedConfigurations(t *testing.T) {
 
 // And the policies are ones that keyward serve would load.
 func TestDocumentedPolicies(t *testing.T) {
-	const file = "docs/azure.md"
-	for _, b := range blocksOf(t, filepath.Join("../..", file), "cedar") {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "example.cedar"), []byte(b.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := policy.Load(dir); err != nil {
-			t.Errorf("%s:%d: %v", file, b.line, err)
+	for _, file := range []string{"docs/azure.md", "docs/identity.md"} {
+		for _, b := range blocksOf(t, filepath.Join("../..", file), "cedar") {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "example.cedar"), []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := policy.Load(dir); err != nil {
+				t.Errorf("%s:%d: %v", file, b.line, err)
+			}
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 type policyWhoCanCmd struct {
 	policyFlags
 
-	Action   string `arg:"" help:"The action, such as getSecret."`
+	Action   string `arg:"" complete:"actions" help:"The action, such as getSecret."`
 	Resource string `arg:"" help:"The secret, such as vaults/pay/secrets/db-password, or the vault of an action on one: vaults/pay."`
 	Vault    string `placeholder:"ALIAS" help:"The vault of a short name."`
 }

@@ -14,6 +14,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
 // eventually waits for what a running process does by itself.
@@ -82,6 +88,49 @@ func TestPolicyIsReloaded(t *testing.T) {
 	}
 	if got := strings.Join(loads, " "); got != "ok ok POLICY_INVALID ok" {
 		t.Errorf("recorded: %s", got)
+	}
+}
+
+// A break-glass permit takes a reason, which is recorded; that it alone allowed
+// the call is counted, and told in the log.
+func TestBreakGlass(t *testing.T) {
+	p := startDev(t, filepath.Join(t.TempDir(), "data"))
+	if err := set(t.Context(), p.secrets(), "api-key", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p.file(filepath.Join("policy", "on-call.cedar")), []byte(`
+		@id("on-call")
+		@breakglass("the on-call engineer may read anything, and says why")
+		permit (principal in Group::"dev/on-call", action == Action::"getSecret", resource is Secret in Vault::"dev");`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token := p.token("ann", "on-call")
+	ask := func(reason string) codes.Code {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+		if reason != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "x-keyward-reason", reason)
+		}
+		_, err := p.secrets().GetSecret(ctx, &keywardv1.GetSecretRequest{Name: "vaults/dev/secrets/api-key"})
+		return status.Code(err)
+	}
+	eventually(t, "the policy takes effect", func() bool { return ask("ticket 4711") == codes.OK })
+	if code := ask(""); code != codes.PermissionDenied {
+		t.Errorf("without a reason: %v", code)
+	}
+	if n := metricSum(t, p.metrics(), "keyward_breakglass_total", `policy="on-call"`, `action="getSecret"`); n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+	var reasons []string
+	for _, r := range p.audit() {
+		if r["breakGlass"] == true {
+			reasons = append(reasons, r["context"].(map[string]any)["reason"].(string))
+		}
+	}
+	if len(reasons) != 1 || reasons[0] != "ticket 4711" {
+		t.Errorf("recorded reasons: %q", reasons)
+	}
+	if !strings.Contains(p.err.String(), "level=WARN") || strings.Contains(p.err.String(), "4711") {
+		t.Errorf("the log tells nothing, or the reason:\n%s", p.err)
 	}
 }
 

@@ -216,20 +216,9 @@ func (w wiring) openAudit() (*audit.Log, error) {
 func (w wiring) authenticator() (authn.Authenticator, error) {
 	var chain authn.Chain
 	if len(w.config.Identity.JWT) > 0 {
-		issuers := make([]authn.Issuer, 0, len(w.config.Identity.JWT))
-		for _, j := range w.config.Identity.JWT {
-			roots, err := certPool(w.config.file(j.CAFile))
-			if err != nil {
-				return nil, fmt.Errorf("identity.jwt %s: caFile: %w", j.Name, err)
-			}
-			issuers = append(issuers, authn.Issuer{
-				Name:        j.Name,
-				Issuer:      j.Issuer,
-				Audience:    j.Audience,
-				GroupsClaim: j.GroupsClaim,
-				RootCAs:     roots,
-				JWKSFile:    w.config.file(j.JWKSFile),
-			})
+		issuers, err := w.issuers()
+		if err != nil {
+			return nil, err
 		}
 		jwt, err := authn.NewJWT(authn.JWTConfig{Issuers: issuers, Logger: w.log})
 		if err != nil {

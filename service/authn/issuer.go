@@ -4,13 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -23,133 +18,140 @@ type Issuer struct {
 	// Name stands before the subject and the groups of the issuer's tokens, so
 	// that no issuer can mint another's: "kubernetes" makes
 	// "kubernetes/<subject>". One to 63 of [a-z0-9-], starting with a letter or
-	// a digit.
+	// a digit. It is the attribute "issuer" of the principals.
 	Name string
-	// Issuer is the exact iss claim. Without a JWKSFile it is an https URL, and
-	// the keys are found by OpenID discovery when they are first needed.
+	// Preset says how the issuer's tokens are read. "" is any OpenID provider.
+	Preset Preset
+	// Issuer is the exact iss claim, an https URL. Without a JWKSFile the keys
+	// are found by OpenID discovery when they are first needed. PresetEntra
+	// makes its own, PresetGitHub has a default.
 	Issuer string
-	// Audience must be among the token's aud claim.
-	Audience string
-	// GroupsClaim is the claim that lists the caller's groups. Empty: none.
+	// Audiences are those a token may be for: one must be in its aud claim.
+	Audiences []string
+	// Subject makes the principal's name of claims in braces. "{sub}", the
+	// default, is the claim sub; "{/kubernetes.io/namespace}", a JSON Pointer,
+	// one within another. Not of PresetKubernetes and PresetEntra.
+	Subject string
+	// GroupsClaim is the claim that lists the caller's groups, named as in
+	// Subject. Empty: none. Not of presets.
 	GroupsClaim string
 	// RootCAs verify the issuer's server. nil means the system's.
 	RootCAs *x509.CertPool
 	// JWKSFile holds the issuer's public keys as a JSON Web Key Set. With it
 	// the issuer is never called. It is read again as a remote set would be.
 	JWKSFile string
+	// TokenFile holds a bearer token that is sent when the issuer's keys are
+	// asked for, to the issuer's own origin only. It is read at each request.
+	// PresetKubernetes only.
+	TokenFile string
 	// Algorithms are those a signature may use: RS256, RS384, RS512, PS256,
-	// PS384, PS512, ES256, ES384, ES512 or EdDSA. Empty means RS256 and ES256.
+	// PS384, PS512, ES256, ES384, ES512 or EdDSA. Empty means RS256 and ES256,
+	// or what the preset's issuer is known to use.
 	Algorithms []string
+	// TenantID and Authority, the token service's https URL, are PresetEntra's.
+	TenantID, Authority string
+	// Owners are the accounts whose repositories are believed: PresetGitHub's.
+	Owners []string
 }
 
-// maxSubjectLen bounds the sub claim and each group, in bytes.
-const maxSubjectLen = 512
+// origin is an iss claim, and the URL that its discovery document stands under.
+type origin struct{ iss, discovery string }
 
-var issuerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-
-// asymmetric are the algorithms an issuer may be configured with. A symmetric
-// one would let whoever verifies tokens make them.
-var asymmetric = []jose.SignatureAlgorithm{
-	jose.RS256, jose.RS384, jose.RS512,
-	jose.PS256, jose.PS384, jose.PS512,
-	jose.ES256, jose.ES384, jose.ES512,
-	jose.EdDSA,
+// reading is what is to be known of an issuer's tokens. A preset makes one.
+type reading struct {
+	origins []origin
+	// attributes are where a principal's attributes come from: the first of
+	// the claims that a token has.
+	attributes map[string][]claimPath
+	// name returns the subject and the groups of a token of origin iss, without
+	// the issuer's name before them. An error refuses the token.
+	name func(iss string, c claims) (subject string, groups []string, err error)
 }
 
+// issuer judges the tokens of one iss claim.
 type issuer struct {
-	name        string
-	iss         string
-	audience    string
-	groupsClaim string
-	algorithms  []jose.SignatureAlgorithm
-	keys        *keySet
+	reading
+
+	config     Issuer
+	iss        string
+	algorithms []jose.SignatureAlgorithm
+	keys       *keySet
 }
 
-func newIssuer(c Issuer, log *slog.Logger) (*issuer, error) {
-	// The pattern also keeps a name from looking like a SPIFFE ID's scheme.
-	if !issuerName.MatchString(c.Name) {
-		return nil, errors.New("a name is 1 to 63 of [a-z0-9-], starting with a letter or a digit")
+// newIssuers returns an issuer for each iss claim that c's tokens may have. c
+// has been checked.
+func newIssuers(c Issuer, log *slog.Logger) ([]*issuer, error) {
+	r := presets[c.Preset].read(c)
+	names := c.Algorithms
+	if len(names) == 0 {
+		names = presets[c.Preset].algorithms
 	}
-	if c.Issuer == "" || c.Audience == "" {
-		return nil, errors.New("an issuer and an audience are required")
+	algorithms := make([]jose.SignatureAlgorithm, len(names))
+	for i, a := range names {
+		algorithms[i] = jose.SignatureAlgorithm(a)
 	}
-	is := &issuer{name: c.Name, iss: c.Issuer, audience: c.Audience, groupsClaim: c.GroupsClaim}
-	for _, a := range c.Algorithms {
-		alg := jose.SignatureAlgorithm(a)
-		if !slices.Contains(asymmetric, alg) {
-			return nil, fmt.Errorf("algorithm %q is not offered; choose of %v", a, asymmetric)
+	issuers := make([]*issuer, len(r.origins))
+	for i, o := range r.origins {
+		keys, err := newKeySet(c, o, log)
+		if err != nil {
+			return nil, err
 		}
-		is.algorithms = append(is.algorithms, alg)
+		issuers[i] = &issuer{reading: r, config: c, iss: o.iss, algorithms: algorithms, keys: keys}
 	}
-	if len(is.algorithms) == 0 {
-		is.algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
-	}
-	var err error
-	is.keys, err = newKeySet(c, log)
-	return is, err
+	return issuers, nil
 }
 
 // verify checks the signature and returns the claims.
-func (is *issuer) verify(ctx context.Context, token *jwt.JSONWebToken) (jwt.Claims, map[string]any, error) {
+func (is *issuer) verify(ctx context.Context, token *jwt.JSONWebToken) (jwt.Claims, claims, error) {
 	h := token.Headers[0]
 	alg := jose.SignatureAlgorithm(h.Algorithm)
 	if !slices.Contains(is.algorithms, alg) {
 		return jwt.Claims{}, nil, errors.New("authn: algorithm not accepted of this issuer")
 	}
 	// Extensions of JWS that a verifier must understand have no use in a JWT.
-	if _, ok := h.ExtraHeaders["crit"]; ok {
-		return jwt.Claims{}, nil, errors.New("authn: critical header")
+	for _, extension := range []jose.HeaderKey{"crit", "b64"} {
+		if _, ok := h.ExtraHeaders[extension]; ok {
+			return jwt.Claims{}, nil, errors.New("authn: critical header")
+		}
 	}
 	keys, err := is.keys.find(ctx, h.KeyID, alg)
 	if err != nil {
 		return jwt.Claims{}, nil, err
 	}
 	for _, k := range keys {
-		var claims jwt.Claims
+		var registered jwt.Claims
 		var all map[string]any
-		if err := token.Claims(k, &claims, &all); err == nil {
-			return claims, all, nil
+		if err := token.Claims(k, &registered, &all); err == nil {
+			return registered, all, nil
 		}
 	}
 	return jwt.Claims{}, nil, errors.New("authn: no key of the issuer verifies the token")
 }
 
 // principal makes the names, which stand behind the issuer's.
-func (is *issuer) principal(subject string, claims map[string]any) (broker.Principal, error) {
-	if !validSubject(subject) {
-		return broker.Principal{}, errors.New("authn: no sub claim, or one that is not 1 to 512 printable bytes")
+func (is *issuer) principal(c claims) (broker.Principal, error) {
+	subject, groups, err := is.name(is.iss, c)
+	if err != nil {
+		return broker.Principal{}, err
 	}
-	p := broker.Principal{ID: is.name + "/" + subject}
-	if is.groupsClaim == "" {
-		return p, nil
+	p := broker.Principal{
+		ID:         is.config.Name + "/" + subject,
+		Attributes: map[string]string{"issuer": is.config.Name},
 	}
-	// A token whose groups cannot be read is refused, not taken for one without
-	// groups: a policy may forbid by group.
-	switch v := claims[is.groupsClaim].(type) {
-	case nil:
-	case string:
-		p.Groups = []string{v}
-	case []any:
-		for _, g := range v {
-			s, ok := g.(string)
-			if !ok {
-				return broker.Principal{}, errors.New("authn: a group is no string")
+	for _, g := range groups {
+		p.Groups = append(p.Groups, is.config.Name+"/"+g)
+	}
+	for attribute, paths := range is.attributes {
+		for _, path := range paths {
+			v, err := c.optional(path...)
+			if err != nil {
+				return broker.Principal{}, err
 			}
-			p.Groups = append(p.Groups, s)
+			if v != "" {
+				p.Attributes[attribute] = v
+				break
+			}
 		}
-	default:
-		return broker.Principal{}, errors.New("authn: the groups claim is no list of strings")
-	}
-	for i, g := range p.Groups {
-		if !validSubject(g) {
-			return broker.Principal{}, errors.New("authn: a group is not 1 to 512 printable bytes")
-		}
-		p.Groups[i] = is.name + "/" + g
 	}
 	return p, nil
-}
-
-func validSubject(s string) bool {
-	return s != "" && len(s) <= maxSubjectLen && utf8.ValidString(s) &&
-		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,7 +39,7 @@ type JWTConfig struct {
 }
 
 // NewJWT returns an Authenticator of bearer tokens: JSON Web Tokens that one of
-// the issuers signed, with iss, aud, exp and sub. What a token's header says of
+// the issuers signed, with iss, aud, exp and what names its subject. What a token's header says of
 // keys and where to find them is ignored, but for kid.
 //
 // It fails if an issuer is not usable as configured, or its JWKSFile cannot be
@@ -56,20 +57,24 @@ func NewJWT(c JWTConfig) (Authenticator, error) {
 			Logger:      &otter.NoopLogger{},
 		}),
 	}
-	names := make(map[string]bool, len(c.Issuers))
+	var errs []error
+	for _, p := range Check(c.Issuers) {
+		errs = append(errs, fmt.Errorf("authn: issuer %q: %s: %s", c.Issuers[p.Issuer].Name, p.Field, p.Text))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
 	for _, ic := range c.Issuers {
-		is, err := newIssuer(ic, log)
+		issuers, err := newIssuers(ic, log)
 		if err != nil {
 			return nil, fmt.Errorf("authn: issuer %q: %w", ic.Name, err)
 		}
-		if names[ic.Name] || j.issuers[ic.Issuer] != nil {
-			return nil, fmt.Errorf("authn: issuer %q: its name or its URL is already taken by another; each issuer needs its own", ic.Name)
-		}
-		names[ic.Name] = true
-		j.issuers[ic.Issuer] = is
-		for _, a := range is.algorithms {
-			if !slices.Contains(j.algorithms, a) {
-				j.algorithms = append(j.algorithms, a)
+		for _, is := range issuers {
+			j.issuers[is.iss] = is
+			for _, a := range is.algorithms {
+				if !slices.Contains(j.algorithms, a) {
+					j.algorithms = append(j.algorithms, a)
+				}
 			}
 		}
 	}
@@ -83,7 +88,8 @@ type jwtAuth struct {
 	seen       *otter.Cache[[sha256.Size]byte, seenToken]
 }
 
-// seenToken is a verified token. until carries a monotonic reading, exp is the
+// seenToken is a verified token. Its principal is every caller's, and not
+// changed. until carries a monotonic reading, exp is the
 // token's own and does not.
 type seenToken struct {
 	principal  broker.Principal
@@ -137,6 +143,9 @@ func (j *jwtAuth) verify(ctx context.Context, token string, now time.Time) (brok
 	fail := func(err error) (broker.Principal, time.Time, error) {
 		return broker.Principal{}, time.Time{}, refuse(notAccepted, err)
 	}
+	if !canonical(token) {
+		return fail(errors.New("authn: not three parts of base64url"))
+	}
 	parsed, err := jwt.ParseSigned(token, j.algorithms)
 	if err != nil {
 		return fail(errors.New("authn: malformed token, or an algorithm not accepted"))
@@ -152,10 +161,10 @@ func (j *jwtAuth) verify(ctx context.Context, token string, now time.Time) (brok
 	if !ok {
 		return fail(errors.New("authn: unknown issuer"))
 	}
-	claims, all, err := is.verify(ctx, parsed)
+	registered, all, err := is.verify(ctx, parsed)
 	if err != nil {
 		if errors.Is(err, errNoKeys) {
-			j.log.WarnContext(ctx, "a token cannot be verified without its issuer's keys", "issuer", is.name, "error", err)
+			j.log.WarnContext(ctx, "a token cannot be verified without its issuer's keys", "issuer", is.config.Name, "error", err)
 			return broker.Principal{}, time.Time{}, &broker.Error{
 				Code:       broker.CodeBadCredentials,
 				Message:    "the bearer token cannot be verified now, because its issuer's keys cannot be had; try again later",
@@ -168,18 +177,32 @@ func (j *jwtAuth) verify(ctx context.Context, token string, now time.Time) (brok
 		}
 		return fail(err)
 	}
-	switch exp := claims.Expiry; {
+	switch exp := registered.Expiry; {
 	case exp == nil:
 		return fail(errors.New("authn: no exp claim"))
 	case !now.Before(exp.Time()):
 		return broker.Principal{}, time.Time{}, refuse("the bearer token has expired; get a new one", nil)
 	}
-	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: is.iss, AnyAudience: jwt.Audience{is.audience}, Time: now}, skew); err != nil {
+	if err := registered.ValidateWithLeeway(jwt.Expected{Issuer: is.iss, AnyAudience: is.config.Audiences, Time: now}, skew); err != nil {
 		return fail(err)
 	}
-	p, err := is.principal(claims.Subject, all)
+	p, err := is.principal(all)
+	if _, ok := errors.AsType[*broker.Error](err); ok { // it has words for the caller
+		return broker.Principal{}, time.Time{}, err
+	}
 	if err != nil {
 		return fail(err)
 	}
-	return p, claims.Expiry.Time(), nil
+	return p, registered.Expiry.Time(), nil
+}
+
+// canonical reports whether token is three parts of base64url without padding,
+// in the one spelling that their bytes have. Decoders take others too: the same
+// signature would be good for many tokens.
+func canonical(token string) bool {
+	parts := strings.Split(token, ".")
+	return len(parts) == 3 && !slices.ContainsFunc(parts, func(p string) bool {
+		_, err := base64.RawURLEncoding.Strict().DecodeString(p)
+		return err != nil || strings.ContainsAny(p, "\r\n")
+	})
 }

@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -52,7 +51,7 @@ type keySet struct {
 	running chan struct{} // closed at the end of the fetch that is under way
 }
 
-func newKeySet(c Issuer, log *slog.Logger) (*keySet, error) {
+func newKeySet(c Issuer, o origin, log *slog.Logger) (*keySet, error) {
 	s := &keySet{log: log.With("issuer", c.Name)}
 	if c.JWKSFile != "" {
 		s.fetch = func(context.Context) ([]jose.JSONWebKey, error) { return readKeys(c.JWKSFile) }
@@ -62,9 +61,6 @@ func newKeySet(c Issuer, log *slog.Logger) (*keySet, error) {
 		}
 		s.keys, s.fetched, s.tried = keys, time.Now(), time.Now()
 		return s, nil
-	}
-	if err := wantHTTPS(c.Issuer); err != nil {
-		return nil, fmt.Errorf("%w; or give a file with its keys", err)
 	}
 	client := &http.Client{
 		Transport: &http.Transport{
@@ -77,7 +73,8 @@ func newKeySet(c Issuer, log *slog.Logger) (*keySet, error) {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	s.fetch = func(ctx context.Context) ([]jose.JSONWebKey, error) { return discoverKeys(ctx, client, c.Issuer) }
+	d := discovery{origin: o, client: client, tokenFile: c.TokenFile}
+	s.fetch = d.keys
 	return s, nil
 }
 
@@ -173,51 +170,6 @@ func readKeys(file string) ([]jose.JSONWebKey, error) {
 	return parseKeys(f)
 }
 
-// discoverKeys fetches the issuer's discovery document and the keys it names.
-func discoverKeys(ctx context.Context, client *http.Client, issuer string) ([]jose.JSONWebKey, error) {
-	body, err := get(ctx, client, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration")
-	if err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
-	}
-	defer body.Close()
-	var doc struct {
-		Issuer  string `json:"issuer"`
-		JWKSURI string `json:"jwks_uri"`
-	}
-	if err := json.NewDecoder(io.LimitReader(body, maxKeysLen)).Decode(&doc); err != nil {
-		return nil, errors.New("discovery: the document is not JSON as expected")
-	}
-	if doc.Issuer != issuer {
-		return nil, errors.New("discovery: the document is another issuer's; configure the issuer exactly as it calls itself")
-	}
-	if err := wantHTTPS(doc.JWKSURI); err != nil {
-		return nil, fmt.Errorf("discovery: jwks_uri: %w", err)
-	}
-	set, err := get(ctx, client, doc.JWKSURI)
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	defer set.Close()
-	return parseKeys(set)
-}
-
-func get(ctx context.Context, client *http.Client, address string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-	if err != nil {
-		return nil, errors.New("not a URL")
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		_ = resp.Body.Close()
-		return nil, fmt.Errorf("the issuer answered %d", resp.StatusCode)
-	}
-	return resp.Body, nil
-}
-
 // parseKeys reads a JSON Web Key Set, and keeps what can verify a signature. A
 // key of a kind that is not known is left out; it may be for others.
 func parseKeys(r io.Reader) ([]jose.JSONWebKey, error) {
@@ -244,12 +196,4 @@ func parseKeys(r io.Reader) ([]jose.JSONWebKey, error) {
 		return nil, errors.New("no public key for signatures in the JSON Web Key Set")
 	}
 	return keys, nil
-}
-
-func wantHTTPS(address string) error {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return errors.New("want an https URL")
-	}
-	return nil
 }

@@ -32,11 +32,12 @@ type CheckAccessRequest struct {
 	// configured name, "/" and the subject. Empty: oneself.
 	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
 	// The groups that the principal's credentials would have, each with its
-	// issuer's configured name: kubernetes/team-pay. They take a principal.
+	// issuer's configured name: kubernetes/team-pay. At most 1000. They take a
+	// principal.
 	Groups []string `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
 	// The attributes that the principal's credentials would have, such as
-	// namespace; those that policies cannot ask for change nothing. They take a
-	// principal.
+	// namespace; those that policies cannot ask for change nothing. At most 100.
+	// They take a principal.
 	Attributes    map[string]string `protobuf:"bytes,5,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -49,9 +49,9 @@ type AccessServiceClient interface {
 	//
 	// About another it decides for the principal, groups and attributes as given,
 	// and for the groups that the broker's entities.json adds, at the present
-	// time. Such a call comes from nowhere: context.transport is "", and
-	// context.peer and context.reason are not there. A permit that asks for one
-	// of these does not permit, and a forbid that fails without one forbids.
+	// time. Such a call comes from nowhere: context.transport is "", and there is
+	// no context.peer and no context.reason. A permit that needs one of these does
+	// not permit, and a forbid that would spare the call because of one forbids.
 	//
 	// A real call may be denied though this says that it is allowed, if the
 	// secret turns out to be a certificate's: reading that takes
@@ -118,9 +118,9 @@ type AccessServiceServer interface {
 	//
 	// About another it decides for the principal, groups and attributes as given,
 	// and for the groups that the broker's entities.json adds, at the present
-	// time. Such a call comes from nowhere: context.transport is "", and
-	// context.peer and context.reason are not there. A permit that asks for one
-	// of these does not permit, and a forbid that fails without one forbids.
+	// time. Such a call comes from nowhere: context.transport is "", and there is
+	// no context.peer and no context.reason. A permit that needs one of these does
+	// not permit, and a forbid that would spare the call because of one forbids.
 	//
 	// A real call may be denied though this says that it is allowed, if the
 	// secret turns out to be a certificate's: reading that takes
