@@ -64,15 +64,18 @@ func TestRotationOnTime(t *testing.T) {
 		steps  steps
 	}{
 		"after a time": {
-			broker.NewKey{Enabled: true}, rotateAfter("P30D", "P90D"),
+			broker.NewKey{Enabled: true},
+			rotateAfter("P30D", "P90D"),
 			steps{{30*day - time.Second, 1}, {time.Second, 2}, {time.Second, 2}, {30*day - 2*time.Second, 2}, {time.Second, 3}, {60 * day, 5}},
 		},
 		"without an expiry": {
-			broker.NewKey{Enabled: true}, rotateAfter("P7D", ""),
+			broker.NewKey{Enabled: true},
+			rotateAfter("P7D", ""),
 			steps{{7*day - time.Second, 1}, {time.Second, 2}, {70 * day, 12}},
 		},
 		"before the expiry": {
-			broker.NewKey{Enabled: true, Expires: time.Date(2000, 3, 1, 0, 0, 0, 0, time.UTC)}, rotateBefore("P10D", "P30D"),
+			broker.NewKey{Enabled: true, Expires: time.Date(2000, 3, 1, 0, 0, 0, 0, time.UTC)},
+			rotateBefore("P10D", "P30D"),
 			// From 2000-01-01 on, February having 29 days.
 			steps{{50*day - time.Second, 1}, {time.Second, 2}, {20*day - time.Second, 2}, {time.Second, 3}},
 		},
@@ -86,7 +89,8 @@ func TestRotationOnTime(t *testing.T) {
 			broker.NewKey{Enabled: true}, broker.RotationPolicy{ExpiryTime: "P30D"}, steps{{100 * day, 1}},
 		},
 		"by the calendar": {
-			broker.NewKey{Enabled: true}, rotateAfter("P1M", ""),
+			broker.NewKey{Enabled: true},
+			rotateAfter("P1M", ""),
 			steps{{31*day - time.Second, 1}, {time.Second, 2}, {29*day - time.Second, 2}, {time.Second, 3}},
 		},
 	}

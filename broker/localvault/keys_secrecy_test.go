@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"os"
 	"strings"
@@ -56,7 +57,7 @@ func TestPrivateKeysStayInside(t *testing.T) {
 		for _, written := range []string{
 			string(secret), hex.EncodeToString(secret), strings.ToUpper(hex.EncodeToString(secret)),
 			base64.RawURLEncoding.EncodeToString(secret), base64.RawStdEncoding.EncodeToString(secret),
-			new(big.Int).SetBytes(secret).String(), strings.Trim(fmt.Sprint(secret), "[]"),
+			new(big.Int).SetBytes(secret).String(), strings.Trim(fmt.Sprintf("%d", secret), "[]"),
 		} {
 			for where, text := range map[string]string{"file": string(file), "log": log.String(), "answers": told.String()} {
 				if strings.Contains(text, written) {
@@ -76,10 +77,7 @@ func useAndBreak(t *testing.T, v *localvault.Vault, store broker.KeyStore, objec
 	ctx, name := t.Context(), keyName(t, object)
 	k := importKey(t, store, object, vec.Key)
 	tell(k, nil)
-	spoiled := map[string]string{}
-	for member, value := range vec.Key {
-		spoiled[member] = value
-	}
+	spoiled := maps.Clone(vec.Key)
 	for _, member := range []string{"n", "x", "dp"} {
 		if spoiled[member] != "" {
 			spoiled[member] = "AQAB"
