@@ -18,6 +18,8 @@ const OutcomeOK = "ok"
 const (
 	ActionAuthenticate Action = "authenticate"
 	ActionLoadPolicies Action = "loadPolicies"
+	// ActionCheckAccess is a question about the caller itself.
+	ActionCheckAccess Action = "checkAccess"
 )
 
 // Event is one act to record. It has no field for a value, nor for a hash of
@@ -38,6 +40,8 @@ type Event struct {
 	// Items are the objects of a list that were disclosed, or those that a batch
 	// asked for.
 	Items []Item
+	// Question is what was asked and answered, if the act is a question.
+	Question *Question
 	// Trace is the W3C trace id, if the call is traced.
 	Trace string
 }
@@ -49,6 +53,16 @@ type Item struct {
 	Outcome  string
 	Cached   bool
 	Stale    bool
+}
+
+// Question is whether a principal may do an action on a resource, or if there is
+// no principal, who may.
+type Question struct {
+	Action    Action
+	Resource  Name
+	Principal Principal
+	// Answer is nil where the question is who may.
+	Answer *Decision
 }
 
 // Auditor records an event. It returns once the event would survive the

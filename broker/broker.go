@@ -45,13 +45,14 @@ type Config struct {
 // Broker is the guarded way to the vaults. All methods may be called
 // concurrently.
 type Broker struct {
-	vaults    map[Name]Vault
-	authz     Authorizer
-	auditor   Auditor
-	writers   writers
-	log       *slog.Logger
-	tracer    trace.Tracer
-	decisions metric.Int64Counter
+	vaults     map[Name]Vault
+	authz      Authorizer
+	auditor    Auditor
+	writers    writers
+	log        *slog.Logger
+	tracer     trace.Tracer
+	decisions  metric.Int64Counter
+	breakGlass metric.Int64Counter
 }
 
 // New returns a Broker. It fails if c lacks an Authorizer or an Auditor, or if
@@ -86,10 +87,13 @@ func New(c Config) (*Broker, error) {
 		}
 		b.vaults[n] = v
 	}
-	var err error
-	b.decisions, err = c.MeterProvider.Meter(scope).Int64Counter("keyward.decisions",
+	meter := c.MeterProvider.Meter(scope)
+	var err1, err2 error
+	b.decisions, err1 = meter.Int64Counter("keyward.decisions",
 		metric.WithDescription("Policy decisions, by action and result."))
-	if err != nil {
+	b.breakGlass, err2 = meter.Int64Counter("keyward.breakglass",
+		metric.WithDescription("Acts that break-glass policies alone allowed, by action and policy. Alert on any: somebody says that there is an emergency."))
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	return b, nil
@@ -119,11 +123,17 @@ func read[T any](
 	ctx context.Context, b *Broker, c Caller, a Action, n Name,
 	act func(context.Context, *Event) (T, error),
 ) (T, error) {
-	var none T
 	ev, err := b.enter(ctx, c, a, n)
 	if err != nil {
+		var none T
 		return none, err
 	}
+	return disclose(ctx, b, ev, act)
+}
+
+// disclose is read from the decision on.
+func disclose[T any](ctx context.Context, b *Broker, ev Event, act func(context.Context, *Event) (T, error)) (T, error) {
+	var none T
 	v, err := act(ctx, &ev)
 	ev.Outcome = outcome(err)
 	if err != nil {
@@ -208,26 +218,34 @@ func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decisio
 }
 
 func (b *Broker) authorize(ctx context.Context, c Caller, a Action, n Name) (Decision, error) {
-	d, err := b.authz.Authorize(ctx, Request{
-		Principal: c.Principal,
-		Action:    a,
-		Resource:  n.Base(),
-		Time:      time.Now(),
-		Peer:      c.Peer,
-		Transport: c.Transport,
-		Reason:    c.Reason,
-	})
+	r := c.request(a)
+	r.Resource = n.Base()
+	d, err := b.authz.Authorize(ctx, r)
 	if err != nil {
-		d.Allowed = false
+		d.Allowed, d.BreakGlass = false, false
 	}
 	return d, err
 }
 
-// record writes ev, whether or not the caller is still there.
+// request is what an Authorizer is asked of c now, but for the resource.
+func (c Caller) request(a Action) Request {
+	return Request{
+		Principal: c.Principal,
+		Action:    a,
+		Time:      time.Now(),
+		Peer:      c.Peer,
+		Transport: c.Transport,
+		Reason:    c.Reason,
+	}
+}
+
+// record writes ev, whether or not the caller is still there, and raises the
+// alarm if it tells of a break-glass.
 func (b *Broker) record(ctx context.Context, ev Event) error {
 	ctx, span := b.tracer.Start(context.WithoutCancel(ctx), "audit.record")
 	defer span.End()
 	ev.Time = time.Now()
+	b.alarm(ctx, ev)
 	if sc := span.SpanContext(); sc.HasTraceID() {
 		ev.Trace = sc.TraceID().String()
 	}

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,10 +16,10 @@ import (
 
 // SecretCacheConfig says how long and how much a SecretCache keeps.
 type SecretCacheConfig struct {
-	// TTL is how old an answer may be. 0 keeps nothing; concurrent reads of one
-	// name still share one call.
+	// TTL is how old an answer may be, or a list's last walk. 0 keeps nothing;
+	// concurrent reads of one name still share one call, and lists one walk.
 	TTL time.Duration
-	// MaxBytes bounds the cache; 0 means 64 MiB.
+	// MaxBytes bounds the values; 0 means 64 MiB.
 	MaxBytes uint64
 }
 
@@ -31,14 +32,19 @@ const (
 	genShards     = 1024
 )
 
-// SecretCache is a SecretStore that remembers the values of another.
+// SecretCache is a SecretStore that remembers the values of another, and its
+// whole lists.
 //
-// Concurrent reads of one name share one load, which is detached from them all:
-// a caller that goes away fails nobody else. A write through the cache is seen
-// by every read that begins after it returned. Pinned versions age like the
-// latest, because a version can be disabled.
+// Concurrent reads of one name share one load, and concurrent lists one walk of
+// the store's pages. They are detached from those who wait: a caller that goes
+// away fails nobody else. A write through the cache is seen by every read and
+// list that begins after it returned. Pinned versions age like the latest,
+// because a version can be disabled.
+//
+// MaxBytes bounds the values. A list is kept beside them, once whole, as large
+// as the vault makes it.
 type SecretCache struct {
-	SecretStore // lists pass through
+	SecretStore // what is not of interest here passes through
 
 	ttl     time.Duration
 	entries *otter.Cache[Name, cacheEntry]
@@ -48,6 +54,11 @@ type SecretCache struct {
 	// other a miss, nothing more.
 	seed maphash.Seed
 	gens [genShards]atomic.Uint64
+
+	mu sync.Mutex
+	// vaults are the lists, by the vault's name: a store goes by whichever it is
+	// asked for.
+	vaults map[Name]*vaultLists
 }
 
 type cacheEntry struct {
@@ -61,6 +72,7 @@ type cacheEntry struct {
 var (
 	_ SecretStore = (*SecretCache)(nil)
 	_ FreshReader = (*SecretCache)(nil)
+	_ WholeLister = (*SecretCache)(nil)
 )
 
 // NewSecretCache returns a cache over store.
@@ -71,6 +83,7 @@ func NewSecretCache(store SecretStore, c SecretCacheConfig) *SecretCache {
 	return &SecretCache{
 		SecretStore: store,
 		ttl:         c.TTL,
+		vaults:      make(map[Name]*vaultLists),
 		seed:        maphash.MakeSeed(),
 		entries: otter.Must(&otter.Options[Name, cacheEntry]{
 			MaximumWeight: c.MaxBytes,
@@ -129,57 +142,19 @@ func (c *SecretCache) getSecret(ctx context.Context, name Name, within time.Dura
 	}
 }
 
-// SetSecret implements SecretStore.
-func (c *SecretCache) SetSecret(ctx context.Context, name Name, s NewSecret) (Secret, error) {
-	// Whatever the outcome: a write that failed may have happened.
-	defer c.forget(name)
-	return c.SecretStore.SetSecret(ctx, name, s)
-}
-
-// UpdateSecret implements SecretStore.
-func (c *SecretCache) UpdateSecret(ctx context.Context, name Name, u SecretUpdate) (Secret, error) {
-	defer c.forget(name)
-	return c.SecretStore.UpdateSecret(ctx, name, u)
-}
-
-// RecoverSecret implements SecretStore.
-func (c *SecretCache) RecoverSecret(ctx context.Context, name Name) (Secret, error) {
-	defer c.forget(name)
-	return c.SecretStore.RecoverSecret(ctx, name)
-}
-
-// PurgeSecret implements SecretStore.
-func (c *SecretCache) PurgeSecret(ctx context.Context, name Name) error {
-	defer c.forget(name)
-	return c.SecretStore.PurgeSecret(ctx, name)
-}
-
-// RestoreSecret implements SecretStore.
-func (c *SecretCache) RestoreSecret(ctx context.Context, vault Name, blob Value) (Secret, error) {
-	s, err := c.SecretStore.RestoreSecret(ctx, vault, blob)
-	if err == nil {
-		c.forget(s.Name)
-	}
-	return s, err
-}
-
-// DeleteSecret implements SecretStore.
-func (c *SecretCache) DeleteSecret(ctx context.Context, name Name) (DeletedSecret, error) {
-	defer c.forget(name)
-	return c.SecretStore.DeleteSecret(ctx, name)
-}
-
 func (c *SecretCache) load(ctx context.Context, name Name, gen uint64) (v SecretValue, err error) {
-	// A panic here would be in nobody's goroutine, and end the process. Its text
-	// is left out: it could quote a value.
-	defer func() {
-		if p := recover(); p != nil {
-			err = &Error{Code: CodeInternal, Err: fmt.Errorf("panic in a load: %T\n%s", p, debug.Stack())}
-		}
-	}()
+	defer contain(&err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
 	return c.ask(ctx, name, gen)
+}
+
+// contain, deferred, makes a panic an error. In a goroutine that is nobody's it
+// would end the process. Its text is left out: it could quote a value.
+func contain(err *error) {
+	if p := recover(); p != nil {
+		*err = &Error{Code: CodeInternal, Err: fmt.Errorf("panic in a load: %T\n%s", p, debug.Stack())}
+	}
 }
 
 // ask asks the store, and keeps the answer unless a write overtook it.
@@ -200,6 +175,33 @@ func (c *SecretCache) ask(ctx context.Context, name Name, gen uint64) (SecretVal
 		c.entries.Set(name, cacheEntry{value: v, asked: asked, gen: gen})
 	}
 	return v, nil
+}
+
+// AllSecrets implements WholeLister.
+func (c *SecretCache) AllSecrets(ctx context.Context, vault Name) (Whole[*Secret], error) {
+	return c.lists(vault).live.all(ctx)
+}
+
+// AllDeletedSecrets implements WholeLister.
+func (c *SecretCache) AllDeletedSecrets(ctx context.Context, vault Name) (Whole[*DeletedSecret], error) {
+	return c.lists(vault).deleted.all(ctx)
+}
+
+// lists returns the lists of n's vault.
+func (c *SecretCache) lists(n Name) *vaultLists {
+	vault := n.Vault()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.vaults[vault]
+	if l == nil {
+		l = &vaultLists{
+			live:    &wholeList[*Secret]{pages: livePages(c.SecretStore, vault), ttl: c.ttl},
+			deleted: &wholeList[*DeletedSecret]{pages: deletedPages(c.SecretStore, vault), ttl: c.ttl},
+			writes:  make(map[Name]*nameWrites),
+		}
+		c.vaults[vault] = l
+	}
+	return l
 }
 
 // forget ends the life of every entry and load of name, whichever version.

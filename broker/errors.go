@@ -14,6 +14,7 @@ const (
 	CodeInternal              Code = "INTERNAL"
 	CodeNoCredentials         Code = "NO_CREDENTIALS"
 	CodeBadCredentials        Code = "BAD_CREDENTIALS"
+	CodeCallerRateLimited     Code = "CALLER_RATE_LIMITED"
 	CodePolicyDenied          Code = "POLICY_DENIED"
 	CodePolicyInvalid         Code = "POLICY_INVALID"
 	CodeBadName               Code = "BAD_NAME"

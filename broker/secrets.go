@@ -6,14 +6,6 @@ import (
 	"time"
 )
 
-const (
-	defaultPageSize = 100
-	maxPageSize     = 1000
-	// maxWalk bounds the vault calls of one ListSecrets by a caller who may see
-	// little of a large vault.
-	maxWalk = 40
-)
-
 // GetSecretOptions are what a reader may ask for beside a name.
 type GetSecretOptions struct {
 	// MaxAge is how old the answer may be, 0 to ask the vault; nil leaves it to
@@ -66,6 +58,7 @@ func (b *Broker) getSecret(ctx context.Context, c Caller, name Name, maxAge *tim
 		}
 		// The record names what released the key, too.
 		d.Policies = slices.Concat(d.Policies, more.Policies)
+		d.BreakGlass = d.BreakGlass || more.BreakGlass
 	}
 	return v, nil
 }
@@ -96,64 +89,21 @@ func (o GetSecretOptions) knows(s Secret) bool {
 	return slices.Contains(o.KnownETags, "*") || slices.Contains(o.KnownETags, s.ETag())
 }
 
-// ListSecrets returns a page of the vault's secrets that the caller may list.
-// A page may be short and still have a Next. p.Size is 1 to 1000, or 0 for 100.
+// ListSecrets returns a page of the vault's secrets that the caller may list,
+// ordered by name. Only the last one is short. p.Size is 1 to 1000, or 0 for
+// 100.
 //
 // A caller whom no policy could let list anything in the vault is denied before
 // the vault is asked.
 func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) (SecretPage, error) {
-	return walk(ctx, b, c, ActionListSecrets, vault, p,
-		func(ctx context.Context, store SecretStore, p Page) ([]Secret, string, error) {
-			got, err := store.ListSecrets(ctx, vault, p)
-			return got.Secrets, got.Next, err
-		},
-		func(s Secret) Name { return s.Name },
-		func(s []Secret, next string) SecretPage { return SecretPage{Secrets: s, Next: next} })
-}
-
-// walk is a guarded list: it takes pages of the store, leaves out what the
-// caller may not list, and stops when the page is full or the way was long.
-func walk[T, P any](
-	ctx context.Context, b *Broker, c Caller, a Action, vault Name, p Page,
-	list func(context.Context, SecretStore, Page) ([]T, string, error),
-	name func(T) Name,
-	page func([]T, string) P,
-) (P, error) {
-	var none P
-	size, err := pageSize(p.Size)
-	if err != nil {
-		return none, err
-	}
-	return read(ctx, b, c, a, vault.Collection(KindSecrets), func(ctx context.Context, ev *Event) (P, error) {
-		store, err := b.secrets(vault)
-		if err != nil {
-			return none, err
-		}
-		var out []T
-		next, step := p.Token, min(size, MaxStorePage)
-		// A further store page is asked for only if the whole of it would fit: a
-		// page of the vault cannot be resumed in its middle.
-		for walked := 0; walked < maxWalk && len(out)+step <= size; walked++ {
-			var got []T
-			if got, next, err = list(ctx, store, Page{Size: step, Token: next}); err != nil {
-				return none, err
+	got, err := list(ctx, b, c, ActionListSecrets, vault, p,
+		func(ctx context.Context, store SecretStore) (Whole[*Secret], error) {
+			if l, ok := store.(WholeLister); ok {
+				return l.AllSecrets(ctx, vault)
 			}
-			for _, item := range got {
-				d, err := b.authorize(ctx, c, a, name(item))
-				if err != nil {
-					b.log.ErrorContext(ctx, "the policy could not be evaluated; left out of a list", "error", err)
-				}
-				if d.Allowed {
-					out = append(out, item)
-					ev.Items = append(ev.Items, Item{Resource: name(item), Decision: d, Outcome: OutcomeOK})
-				}
-			}
-			if next == "" {
-				break
-			}
-		}
-		return page(out, next), nil
-	})
+			return livePages(store, vault).whole(ctx)
+		})
+	return SecretPage{Secrets: copies(got.items), Next: got.next}, err
 }
 
 // ListSecretVersions returns a page of a secret's versions, newest first.
@@ -201,14 +151,4 @@ func wantBase(n Name) error {
 		return &Error{Code: CodeBadName, Field: "name", Message: "this takes a name without a version"}
 	}
 	return nil
-}
-
-func pageSize(n int) (int, error) {
-	switch {
-	case n < 0:
-		return 0, &Error{Code: CodeBadField, Field: "page_size", Message: "page_size is not negative; 0 means 100, and more than 1000 is taken as 1000"}
-	case n == 0:
-		return defaultPageSize, nil
-	}
-	return min(n, maxPageSize), nil
 }

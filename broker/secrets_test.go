@@ -122,65 +122,6 @@ func TestMaxAgeReachesTheCache(t *testing.T) {
 	}
 }
 
-func TestListShowsWhatTheCallerMayList(t *testing.T) {
-	w := newWorld(t, brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
-		n := r.Resource.ObjectName()
-		return broker.Decision{Allowed: n == "" || strings.HasSuffix(n, "7")}, nil
-	}))
-	for i := range 120 {
-		w.put(t, fmt.Sprintf("s-%03d", i), "v")
-	}
-	var got []string
-	page := broker.Page{Size: 5}
-	for pages := 0; ; pages++ {
-		p, err := w.ListSecrets(t.Context(), alice, w.vault, page)
-		if err != nil || pages > 100 {
-			t.Fatal(err, pages)
-		}
-		if len(p.Secrets) > page.Size {
-			t.Fatalf("a page of %d, want at most %d", len(p.Secrets), page.Size)
-		}
-		for _, s := range p.Secrets {
-			got = append(got, s.Name.ObjectName())
-		}
-		if page.Token = p.Next; p.Next == "" {
-			break
-		}
-	}
-	want := []string{}
-	for i := 7; i < 120; i += 10 {
-		want = append(want, fmt.Sprintf("s-%03d", i))
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("listed %v, want %v", got, want)
-	}
-	var items []string
-	for _, e := range w.audit.Events() {
-		for _, i := range e.Items {
-			items = append(items, i.Resource.ObjectName())
-		}
-	}
-	if !slices.Equal(items, want) {
-		t.Errorf("recorded the items %v, want %v", items, want)
-	}
-}
-
-func TestListWalksABoundedWay(t *testing.T) {
-	w := newWorld(t, brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
-		return broker.Decision{Allowed: r.Resource.ObjectName() == ""}, nil
-	}))
-	for i := range 100 {
-		w.put(t, fmt.Sprintf("s-%03d", i), "v")
-	}
-	p, err := w.ListSecrets(t.Context(), alice, w.vault, broker.Page{Size: 1})
-	if err != nil || len(p.Secrets) != 0 || p.Next == "" {
-		t.Fatalf("got %d secrets, next %q, %v; want none and a next page", len(p.Secrets), p.Next, err)
-	}
-	if calls := w.store.Calls(brokertest.ListSecrets); calls != 40 {
-		t.Errorf("%d vault calls, want 40", calls)
-	}
-}
-
 func TestVersionsArePaged(t *testing.T) {
 	w := newWorld(t, brokertest.AllowAll{})
 	var want []string

@@ -112,8 +112,8 @@ type Page struct {
 // SecretPage is part of a list. It may be empty and still have a Next.
 type SecretPage struct {
 	Secrets []Secret
-	// Next asks for the following page; "" is the end. It is the store's own:
-	// opaque, and not fit to be shown to a client as it is.
+	// Next asks for the following page; "" is the end. A store's is opaque, a
+	// Broker's is a secret's name; neither is fit to be shown to a client as it is.
 	Next string
 }
 
@@ -183,6 +183,25 @@ type FreshReader interface {
 	// GetSecretWithin is GetSecret with an answer that is at most maxAge old. 0
 	// asks the vault.
 	GetSecretWithin(ctx context.Context, name Name, maxAge time.Duration) (SecretValue, error)
+}
+
+// Whole is all of a list, sorted by name. The items are shared with others, and
+// not to be changed.
+type Whole[T any] struct {
+	Items []T
+	// Cached: it cost no vault call of its own.
+	Cached bool
+}
+
+// A WholeLister is a SecretStore that has its vault's whole lists at hand.
+// Without one, each page that a caller asks for is a walk of all pages of the
+// store.
+type WholeLister interface {
+	// AllSecrets returns what all pages of ListSecrets hold.
+	AllSecrets(ctx context.Context, vault Name) (Whole[*Secret], error)
+
+	// AllDeletedSecrets returns what all pages of ListDeletedSecrets hold.
+	AllDeletedSecrets(ctx context.Context, vault Name) (Whole[*DeletedSecret], error)
 }
 
 // MaxStorePage is the most items that a store returns in a page: Key Vault's

@@ -13,17 +13,25 @@ import (
 // checkTimeout bounds all checks of one /readyz.
 const checkTimeout = 2 * time.Second
 
-// Check is one condition of readiness.
+// Check is one condition of readiness. Its functions may be called
+// concurrently, and what they return is shown to whoever can reach the admin
+// port.
 type Check struct {
 	Name string
-	// Ready returns nil if the condition holds. The text of its error is shown
-	// to whoever can reach the admin port. It may be called concurrently.
+	// Ready returns nil if the condition holds.
 	Ready func(ctx context.Context) error
+	// Advisory: what fails is worth a look, but no reason to send nobody here. It
+	// is for whoever finds out to log it.
+	Advisory bool
+	// Note says more of a condition that holds, such as which policies are in
+	// force. It may be nil.
+	Note func() string
 }
 
 // AdminConfig is what the admin port shows.
 type AdminConfig struct {
-	// Checks must all pass for /readyz. None means always ready.
+	// Checks must all pass for /readyz, but for the advisory ones. None means
+	// always ready.
 	Checks []Check
 	// Metrics serves /metrics. nil means that there is no such page.
 	Metrics http.Handler
@@ -35,7 +43,9 @@ type AdminConfig struct {
 // for the host's own eyes.
 //
 //	/livez             200 while the process answers
-//	/readyz            200 if all checks pass, else 503; ?verbose lists them
+//	/readyz            200 if all checks pass, else 503; ?verbose lists them,
+//	                   [+] those that pass, [-] those that do not, [!] those
+//	                   that do not and only advise
 //	/metrics           Prometheus
 func Admin(c AdminConfig) http.Handler {
 	if c.Logger == nil {
@@ -79,13 +89,21 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 	code, summary := http.StatusOK, "ok\n"
 	var lines strings.Builder
 	for _, c := range a.Checks {
-		if err := c.Ready(ctx); err != nil {
+		err := c.Ready(ctx)
+		switch {
+		case err == nil:
+			note := ""
+			if c.Note != nil {
+				note = " (" + c.Note() + ")"
+			}
+			fmt.Fprintf(&lines, "[+] %s: ok%s\n", c.Name, note)
+		case c.Advisory:
+			fmt.Fprintf(&lines, "[!] %s: %v\n", c.Name, err)
+		default:
 			code, summary = http.StatusServiceUnavailable, "not ready; /readyz?verbose says why\n"
 			fmt.Fprintf(&lines, "[-] %s: %v\n", c.Name, err)
 			a.Logger.WarnContext(ctx, "not ready", "check", c.Name, "error", err)
-			continue
 		}
-		fmt.Fprintf(&lines, "[+] %s: ok\n", c.Name)
 	}
 	if r.URL.Query().Has("verbose") {
 		summary = lines.String() + summary

@@ -16,6 +16,9 @@ func TestAdmin(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "keyward_calls_total 1\n") })
 	pass := service.Check{Name: "policy", Ready: func(context.Context) error { return nil }}
 	fail := service.Check{Name: "audit", Ready: func(context.Context) error { return errors.New("disk full") }}
+	stale := service.Check{Name: "policies", Advisory: true, Ready: func(context.Context) error { return errors.New("a.cedar:3:1 was refused") }}
+	noted := service.Check{Name: "policies", Advisory: true, Ready: pass.Ready, Note: func() string { return "set 5e7" }}
+	advised := service.AdminConfig{Checks: []service.Check{pass, stale}, Metrics: metrics}
 	ready := service.AdminConfig{Checks: []service.Check{pass}, Metrics: metrics}
 	unready := service.AdminConfig{Checks: []service.Check{pass, fail}}
 	cases := map[string]struct {
@@ -30,6 +33,11 @@ func TestAdmin(t *testing.T) {
 		"ready, verbose":  {ready, "GET /readyz?verbose", 200, []string{"[+] policy: ok"}},
 		"not ready":       {unready, "GET /readyz", 503, []string{"not ready"}},
 		"why not":         {unready, "GET /readyz?verbose", 503, []string{"[+] policy: ok", "[-] audit: disk full"}},
+		"advised":         {advised, "GET /readyz", 200, []string{"ok"}},
+		"what is advised": {advised, "GET /readyz?verbose", 200, []string{"[+] policy: ok\n[!] policies: a.cedar:3:1 was refused\nok\n"}},
+		"both":            {service.AdminConfig{Checks: []service.Check{stale, fail}}, "GET /readyz?verbose", 503, []string{"[!] policies: a.cedar:3:1 was refused", "[-] audit: disk full"}},
+		"a note":          {service.AdminConfig{Checks: []service.Check{noted}}, "GET /readyz?verbose", 200, []string{"[+] policies: ok (set 5e7)\n"}},
+		"no note unasked": {service.AdminConfig{Checks: []service.Check{noted}}, "GET /readyz", 200, []string{"ok\n"}},
 		"metrics":         {ready, "GET /metrics", 200, []string{"keyward_calls_total"}},
 		"no metrics":      {unready, "GET /metrics", 404, []string{"no such page"}},
 		"another page":    {ready, "GET /debug/pprof/", 404, []string{"/livez, /readyz and /metrics"}},
@@ -49,6 +57,9 @@ func TestAdmin(t *testing.T) {
 				if !strings.Contains(rec.Body.String(), want) {
 					t.Errorf("%q lacks %q", rec.Body, want)
 				}
+			}
+			if !strings.Contains(c.target, "verbose") && strings.Contains(rec.Body.String(), "set 5e7") {
+				t.Errorf("a note without being asked: %s", rec.Body)
 			}
 			if c.code == 503 && !strings.Contains(c.target, "verbose") && strings.Contains(rec.Body.String(), "disk") {
 				t.Errorf("told without being asked: %s", rec.Body)

@@ -70,6 +70,21 @@ func caller(ctx context.Context) broker.Caller {
 	return c.caller
 }
 
+// vet lets the call in ctx through to its handler, or not: it names the caller,
+// holds it to its limit, and takes the reason that the headers give.
+func (s *Server) vet(ctx context.Context, creds authn.Credentials, reasons []string) error {
+	if err := s.authenticate(ctx, creds); err != nil {
+		return err
+	}
+	c := callIn(ctx)
+	if err := s.limits.call(ctx, c.caller); err != nil {
+		return err
+	}
+	var err error
+	c.caller.Reason, err = reasonOf(reasons)
+	return err
+}
+
 // authenticate names the caller of the call in ctx. A refusal is recorded
 // before it is told.
 func (s *Server) authenticate(ctx context.Context, creds authn.Credentials) error {
@@ -86,9 +101,15 @@ func (s *Server) authenticate(ctx context.Context, creds authn.Credentials) erro
 }
 
 // refuseCaller records that the call in ctx names no caller because of err, and
-// returns what it is answered with.
+// returns what it is answered with. Of a flood, the limit's part is recorded.
 func (s *Server) refuseCaller(ctx context.Context, err error) error {
-	if rerr := s.broker.RefuseCaller(ctx, callIn(ctx).caller, broker.CodeOf(err)); rerr != nil {
+	c := callIn(ctx).caller
+	record, err := s.limits.failure(ctx, c, err)
+	if !record {
+		return err
+	}
+	if rerr := s.broker.RefuseCaller(ctx, c, broker.CodeOf(err)); rerr != nil {
+		s.limits.unrecorded(c)
 		return rerr
 	}
 	return err

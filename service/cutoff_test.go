@@ -27,6 +27,7 @@ type bubble struct {
 	audit      *brokertest.Auditor
 	server     *service.Server
 	grpc, http *bufconn.Listener
+	ca         authority
 	tls        *tls.Config
 }
 
@@ -39,6 +40,7 @@ func newBubble(t *testing.T) *bubble {
 	ca := newAuthority(t)
 	client := ca.issue(t, clientLeaf("spiffe://example.org/billing"))
 	u := &bubble{
+		ca:    ca,
 		store: brokertest.NewSecretStore(vault), audit: &brokertest.Auditor{},
 		grpc: bufconn.Listen(1 << 16), http: bufconn.Listen(1 << 16),
 		tls: &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{client}, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13},
@@ -49,9 +51,13 @@ func newBubble(t *testing.T) *bubble {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mtls, err := authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain})
+	if err != nil {
+		t.Fatal(err)
+	}
 	u.server, err = service.New(service.Config{
 		Broker:        b,
-		Authenticator: authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain}),
+		Authenticator: mtls,
 		TLS:           &tls.Config{Certificates: []tls.Certificate{ca.issue(t, serverLeaf())}, ClientCAs: ca.pool()},
 		DrainTimeout:  3 * time.Second,
 	})

@@ -44,6 +44,10 @@ var answers = map[broker.Code]answer{
 		grpc: codes.Unauthenticated, level: slog.LevelDebug,
 		words: "the credentials are not valid here; get new ones",
 	},
+	broker.CodeCallerRateLimited: {
+		grpc: codes.ResourceExhausted, level: slog.LevelDebug, retry: time.Second,
+		words: "too many calls; wait before the next one, and make fewer",
+	},
 	broker.CodePolicyDenied: {
 		grpc: codes.PermissionDenied, level: slog.LevelDebug,
 		words: "the policy does not allow this, or there is no such thing; whoever keeps the policy can grant it",

@@ -39,10 +39,10 @@ type gateway struct {
 	origins *http.CrossOriginProtection
 }
 
-func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, error) {
+func newGateway(s *Server, secrets keywardv1.SecretServiceServer, access keywardv1.AccessServiceServer) (*gateway, error) {
 	g := &gateway{Server: s, form: newJSONForm(), origins: http.NewCrossOriginProtection()}
 	var err error
-	if g.routes, err = newRoutes(keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService")); err != nil {
+	if g.routes, err = newRoutes(services()...); err != nil {
 		return nil, err
 	}
 	none := func(string) (string, bool) { return "", false }
@@ -59,10 +59,10 @@ func newGateway(s *Server, secrets keywardv1.SecretServiceServer) (*gateway, err
 		runtime.WithForwardResponseOption(showETag),
 		runtime.WithMiddlewares(g.enter),
 	)
-	if err := keywardv1.RegisterSecretServiceHandlerServer(context.Background(), g.mux, secrets); err != nil {
-		return nil, err
-	}
-	return g, nil
+	ctx := context.Background() // of which the generated code makes no use
+	return g, errors.Join(
+		keywardv1.RegisterSecretServiceHandlerServer(ctx, g.mux, secrets),
+		keywardv1.RegisterAccessServiceHandlerServer(ctx, g.mux, access))
 }
 
 // headersKey is where enter finds what ServeHTTP took from the headers.
@@ -70,6 +70,7 @@ type headersKey struct{}
 
 type headers struct {
 	credentials authn.Credentials
+	reasons     []string
 	// conditional names a header by which HTTP makes a change conditional, and
 	// we do not: a precondition is a field here.
 	conditional string
@@ -104,6 +105,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx = withCall(ctx, c)
 	ctx = context.WithValue(ctx, headersKey{}, headers{
 		credentials: authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS},
+		reasons:     r.Header.Values(reasonHeader),
 		conditional: conditionOf(r.Header),
 		foreign:     g.origins.Check(r),
 	})
@@ -182,7 +184,7 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[strin
 			Message: "a browser sent this for a page of another origin, whose changes are not taken",
 		})
 	}
-	if err := g.authenticate(ctx, h.credentials); err != nil {
+	if err := g.vet(ctx, h.credentials, h.reasons); err != nil {
 		return err
 	}
 	// An escaped slash would become one in the name, and so a second spelling of

@@ -94,18 +94,19 @@ func deadlineUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next g
 	return next(ctx, req)
 }
 
-func (s *Server) authenticateUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func (s *Server) vetUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if !open(info.FullMethod) {
-		if err := s.authenticate(ctx, credentialsOf(ctx)); err != nil {
+		if err := s.vet(ctx, credentialsOf(ctx), metadata.ValueFromIncomingContext(ctx, reasonHeader)); err != nil {
 			return nil, err
 		}
 	}
 	return next(ctx, req)
 }
 
-func (s *Server) authenticateStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+func (s *Server) vetStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if !open(info.FullMethod) {
-		if err := s.authenticate(stream.Context(), credentialsOf(stream.Context())); err != nil {
+		ctx := stream.Context()
+		if err := s.vet(ctx, credentialsOf(ctx), metadata.ValueFromIncomingContext(ctx, reasonHeader)); err != nil {
 			return err
 		}
 	}

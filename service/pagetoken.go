@@ -16,11 +16,16 @@ import (
 
 const (
 	minPageTokenKeyLen = 32 // bytes
-	// pageTokenV1 is the first byte of a token. A later form takes another.
-	pageTokenV1 = 1
-	// maxPageTokenLen bounds a token, in characters. A vault's continuation is a
-	// URL's part of a few hundred.
+	// pageTokenV2 is the first byte of a token. Another form takes another: the
+	// first showed how long a continuation is.
+	pageTokenV2 = 2
+	// maxPageTokenLen bounds a token, in characters.
 	maxPageTokenLen = 8 << 10
+	// pageTokenPad is what a continuation with its end is rounded up to, in bytes.
+	// A name has 127 at most.
+	pageTokenPad = 128
+	// pageTokenEnd follows a continuation, and zeros follow that.
+	pageTokenEnd = "\x80"
 )
 
 // pageOf is the list that a page token belongs to: it opens for the same
@@ -38,8 +43,9 @@ func (p pageOf) bound() []byte {
 	return b
 }
 
-// pageTokens seals the continuation of a list, which is the vault's own and not
-// for a client's eyes. Its methods may be called concurrently.
+// pageTokens seals the continuation of a list. It is not for a client's eyes: it
+// may be the name of a secret that the client may not know of, so that not even
+// its length shows. Its methods may be called concurrently.
 type pageTokens struct{ aead cipher.AEAD }
 
 // newPageTokens derives the key from secret. Servers with the same secret take
@@ -69,7 +75,9 @@ func (t pageTokens) seal(p pageOf, next string) string {
 	if next == "" {
 		return ""
 	}
-	sealed := t.aead.Seal([]byte{pageTokenV1}, nil, []byte(next), p.bound()) //nolint:gosec // the AEAD makes its nonces itself
+	padded := make([]byte, (len(next)/pageTokenPad+1)*pageTokenPad)
+	copy(padded, next+pageTokenEnd)
+	sealed := t.aead.Seal([]byte{pageTokenV2}, nil, padded, p.bound()) //nolint:gosec // the AEAD makes its nonces itself
 	return base64.RawURLEncoding.EncodeToString(sealed)
 }
 
@@ -84,12 +92,12 @@ func (t pageTokens) open(p pageOf, token string) (string, error) {
 		return "", bad
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(sealed) == 0 || sealed[0] != pageTokenV1 {
+	if err != nil || len(sealed) == 0 || sealed[0] != pageTokenV2 {
 		return "", bad
 	}
-	next, err := t.aead.Open(nil, nil, sealed[1:], p.bound())
+	padded, err := t.aead.Open(nil, nil, sealed[1:], p.bound())
 	if err != nil {
 		return "", bad
 	}
-	return string(next), nil
+	return strings.TrimSuffix(strings.TrimRight(string(padded), "\x00"), pageTokenEnd), nil
 }

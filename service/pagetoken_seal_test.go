@@ -28,6 +28,8 @@ func FuzzPageToken(f *testing.F) {
 	f.Add("AQ")
 	f.Add(good)
 	f.Add(good[1:])
+	f.Add("\x00")
+	f.Add("\x80\x00\x80")
 	f.Fuzz(func(t *testing.T, token string) {
 		next, err := pages.open(list, token)
 		switch {

@@ -31,7 +31,7 @@ func TestPageTokens(t *testing.T) {
 	w, replica, otherKey := newWorld(t, withPageKey(1)), newWorld(t, withPageKey(1)), newWorld(t, withPageKey(2))
 	for _, each := range []*world{w, replica, otherKey} {
 		for i := range 30 {
-			each.put(fmt.Sprintf("vaults/dev/secrets/s%02d", i), "x")
+			each.put(fmt.Sprintf("vaults/dev/secrets/s%02d", i)+strings.Repeat("x", 4*i), "x")
 		}
 		for range 3 {
 			each.put("vaults/dev/secrets/s00", "x")
@@ -43,7 +43,7 @@ func TestPageTokens(t *testing.T) {
 	}
 
 	// All pages, each secret once.
-	seen := map[string]bool{}
+	seen, lengths := map[string]bool{}, map[int]bool{}
 	token := ""
 	for {
 		p, err := list(w, me, "vaults/dev", token)
@@ -59,6 +59,10 @@ func TestPageTokens(t *testing.T) {
 		if token = p.GetNextPageToken(); token == "" {
 			break
 		}
+		lengths[len(token)] = true
+	}
+	if len(lengths) != 1 {
+		t.Errorf("tokens of the lengths %v tell how long the names in them are", lengths)
 	}
 	if len(seen) != 30 {
 		t.Errorf("%d secrets, want 30", len(seen))

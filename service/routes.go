@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
 // route is one HTTP binding of a method, as its annotation has it.
@@ -29,6 +30,14 @@ type route struct {
 	bare bool
 	// patch is the type of the body where that is one field of the request.
 	patch protoreflect.MessageDescriptor
+}
+
+// services are those of keyward.v1 that a Server serves.
+func services() []protoreflect.ServiceDescriptor {
+	return []protoreflect.ServiceDescriptor{
+		keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService"),
+		keywardv1.File_keyward_v1_access_proto.Services().ByName("AccessService"),
+	}
 }
 
 // routes are all bindings of the services, read from the descriptors: the same

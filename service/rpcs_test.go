@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+	"github.com/keyward/keyward/service"
 )
 
 // rpc is a method of SecretService with a request that succeeds in a furnished
@@ -100,17 +102,40 @@ func rpcs(blob []byte) map[string]rpc {
 			"POST /v1/vaults/dev/secrets:restore", `{"blob":"` + base64.StdEncoding.EncodeToString(blob) + `"}`,
 			func(m proto.Message) bool { return m.(*keywardv1.Secret).GetName() == "vaults/dev/secrets/old" },
 		},
+		"CheckAccess": {
+			&keywardv1.CheckAccessRequest{Action: "getSecret", Resource: db, Principal: "dev/billing"},
+			"POST /v1/access:check", `{"action":"getSecret","resource":"` + db + `","principal":"dev/billing"}`,
+			func(m proto.Message) bool { return m.(*keywardv1.CheckAccessResponse).GetAllowed() },
+		},
+		"ListGrants": {
+			&keywardv1.ListGrantsRequest{Action: "getSecret", Resource: db},
+			"POST /v1/access:grants", `{"action":"getSecret","resource":"` + db + `"}`,
+			func(m proto.Message) bool {
+				g := m.(*keywardv1.ListGrantsResponse).GetGrants()
+				return len(g) == 1 && g[0].GetSubject().GetKind() == "workload" && g[0].GetSubject().GetId() == "spiffe://example.org/billing" &&
+					g[0].GetVia() == "dev/team" && g[0].GetPolicies()[0].GetPosition() == "a.cedar:1:1" && len(g[0].GetConditions()) == 1 &&
+					g[0].GetExceptions()[0].GetSubject().GetId() == "dev/others" && g[0].GetExceptions()[0].GetCondition() != "" &&
+					g[0].GetExceptions()[0].GetPolicy().GetId() == "not"
+			},
+		},
 	}
 }
 
-func methods() protoreflect.MethodDescriptors {
-	return keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService").Methods()
+// methods are those of every service.
+func methods() []protoreflect.MethodDescriptor {
+	var all []protoreflect.MethodDescriptor
+	for _, sd := range service.Services() {
+		for i := range sd.Methods().Len() {
+			all = append(all, sd.Methods().Get(i))
+		}
+	}
+	return all
 }
 
 func TestEveryRPCSucceeds(t *testing.T) {
 	table := rpcs(nil)
-	for i := range methods().Len() {
-		if name := string(methods().Get(i).Name()); table[name].request == nil {
+	for _, m := range methods() {
+		if name := string(m.Name()); table[name].request == nil {
 			t.Errorf("%s is not tested", name)
 		}
 	}
@@ -146,42 +171,48 @@ func TestEveryRPCFailsAlike(t *testing.T) {
 	table := rpcs(furnish(w))
 	w.put("vaults/dev/secrets/gone-not", "x")
 	billing := w.billing()
-	hook := func(code broker.Code) func() {
-		return func() {
-			w.store.SetHook(func(context.Context, string, broker.Name) error { return &broker.Error{Code: code} })
-		}
-	}
-	situations := map[string]struct {
+	type situation struct {
 		id    identity
 		vault string
 		begin func()
 		want  verdict
-	}{
-		"no credentials":   {identity{}, "dev", nil, verdict{"Unauthenticated", "NO_CREDENTIALS"}},
-		"bad credentials":  {identity{bearer: "x.y.z"}, "dev", nil, verdict{"Unauthenticated", "BAD_CREDENTIALS"}},
-		"denied":           {w.cert("/stranger"), "dev", nil, verdict{"PermissionDenied", "POLICY_DENIED"}},
-		"denied, no vault": {billing, "hidden", nil, verdict{"PermissionDenied", "POLICY_DENIED"}},
-		"no such vault":    {billing, "nowhere", nil, verdict{"NotFound", "VAULT_NOT_FOUND"}},
-		"a bad name":       {billing, "DEV", nil, verdict{"InvalidArgument", "BAD_NAME"}},
-		"not found":        {billing, "dev", hook(broker.CodeSecretNotFound), verdict{"NotFound", "SECRET_NOT_FOUND"}},
-		"disabled":         {billing, "dev", hook(broker.CodeSecretDisabled), verdict{"FailedPrecondition", "SECRET_DISABLED"}},
-		"soft-deleted":     {billing, "dev", hook(broker.CodeSecretSoftDeleted), verdict{"FailedPrecondition", "SECRET_SOFT_DELETED"}},
-		"in transition":    {billing, "dev", hook(broker.CodeSecretInTransition), verdict{"Aborted", "SECRET_IN_TRANSITION"}},
-		"exists":           {billing, "dev", hook(broker.CodeSecretExists), verdict{"AlreadyExists", "SECRET_EXISTS"}},
-		"too large":        {billing, "dev", hook(broker.CodeValueTooLarge), verdict{"InvalidArgument", "VALUE_TOO_LARGE"}},
-		"throttled":        {billing, "dev", hook(broker.CodeVaultThrottled), verdict{"Unavailable", "VAULT_THROTTLED"}},
-		"unavailable":      {billing, "dev", hook(broker.CodeVaultUnavailable), verdict{"Unavailable", "VAULT_UNAVAILABLE"}},
-		"not let in":       {billing, "dev", hook(broker.CodeVaultAuthentication), verdict{"Unavailable", "VAULT_AUTHENTICATION_FAILED"}},
-		"not supported":    {billing, "dev", hook(broker.CodeNotSupported), verdict{"Unimplemented", "NOT_SUPPORTED"}},
-		"deadline":         {billing, "dev", hook(broker.CodeDeadlineExceeded), verdict{"DeadlineExceeded", "DEADLINE_EXCEEDED"}},
-		"our fault":        {billing, "dev", hook(broker.CodeInternal), verdict{"Internal", "INTERNAL"}},
+		// ofVault: the vault's answer brings it about.
+		ofVault bool
+	}
+	hook := func(code broker.Code, want verdict) situation {
+		return situation{billing, "dev", func() {
+			w.store.SetHook(func(context.Context, string, broker.Name) error { return &broker.Error{Code: code} })
+		}, want, true}
+	}
+	situations := map[string]situation{
+		"no credentials":   {identity{}, "dev", nil, verdict{"Unauthenticated", "NO_CREDENTIALS"}, false},
+		"bad credentials":  {identity{bearer: "x.y.z"}, "dev", nil, verdict{"Unauthenticated", "BAD_CREDENTIALS"}, false},
+		"denied":           {w.cert("/stranger"), "dev", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, false},
+		"denied, no vault": {billing, "hidden", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, false},
+		"no such vault":    {billing, "nowhere", nil, verdict{"NotFound", "VAULT_NOT_FOUND"}, false},
+		"a bad name":       {billing, "DEV", nil, verdict{"InvalidArgument", "BAD_NAME"}, false},
+		"not found":        hook(broker.CodeSecretNotFound, verdict{"NotFound", "SECRET_NOT_FOUND"}),
+		"disabled":         hook(broker.CodeSecretDisabled, verdict{"FailedPrecondition", "SECRET_DISABLED"}),
+		"soft-deleted":     hook(broker.CodeSecretSoftDeleted, verdict{"FailedPrecondition", "SECRET_SOFT_DELETED"}),
+		"in transition":    hook(broker.CodeSecretInTransition, verdict{"Aborted", "SECRET_IN_TRANSITION"}),
+		"exists":           hook(broker.CodeSecretExists, verdict{"AlreadyExists", "SECRET_EXISTS"}),
+		"too large":        hook(broker.CodeValueTooLarge, verdict{"InvalidArgument", "VALUE_TOO_LARGE"}),
+		"throttled":        hook(broker.CodeVaultThrottled, verdict{"Unavailable", "VAULT_THROTTLED"}),
+		"unavailable":      hook(broker.CodeVaultUnavailable, verdict{"Unavailable", "VAULT_UNAVAILABLE"}),
+		"not let in":       hook(broker.CodeVaultAuthentication, verdict{"Unavailable", "VAULT_AUTHENTICATION_FAILED"}),
+		"not supported":    hook(broker.CodeNotSupported, verdict{"Unimplemented", "NOT_SUPPORTED"}),
+		"deadline":         hook(broker.CodeDeadlineExceeded, verdict{"DeadlineExceeded", "DEADLINE_EXCEEDED"}),
+		"our fault":        hook(broker.CodeInternal, verdict{"Internal", "INTERNAL"}),
 		"no record": {billing, "dev", func() {
 			w.audit.Refuse(func(broker.Event) error { return errors.New("disk full") })
-		}, verdict{"Unavailable", "AUDIT_UNAVAILABLE"}},
+		}, verdict{"Unavailable", "AUDIT_UNAVAILABLE"}, false},
 	}
-	for situation, s := range situations {
+	for what, s := range situations {
 		for name, c := range table {
-			t.Run(situation+"/"+name, func(t *testing.T) {
+			if asksNoVault := methodOf(t, c.request).Parent().Name() == "AccessService"; asksNoVault && s.ofVault {
+				continue
+			}
+			t.Run(what+"/"+name, func(t *testing.T) {
 				w := w.in(t)
 				if s.begin != nil {
 					s.begin()
@@ -213,13 +244,14 @@ func TestEveryRPCFailsAlike(t *testing.T) {
 func (w *world) call(id identity, req proto.Message) (proto.Message, error) {
 	w.Helper()
 	reply := replyTo(w.T, req)
-	return reply, w.dial(id).Invoke(w.Context(), "/keyward.v1.SecretService/"+string(methodOf(w.T, req).Name()), req, reply)
+	m := methodOf(w.T, req)
+	return reply, w.dial(id).Invoke(w.Context(), fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name()), req, reply)
 }
 
 func methodOf(t *testing.T, req proto.Message) protoreflect.MethodDescriptor {
 	t.Helper()
-	for i := range methods().Len() {
-		if m := methods().Get(i); m.Input().FullName() == req.ProtoReflect().Descriptor().FullName() {
+	for _, m := range methods() {
+		if m.Input().FullName() == req.ProtoReflect().Descriptor().FullName() {
 			return m
 		}
 	}

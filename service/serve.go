@@ -11,8 +11,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
-
-	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
 // States of a Server, in their order.
@@ -161,7 +159,8 @@ func (s *Server) Ready() error {
 }
 
 func (s *Server) setHealth(st grpc_health_v1.HealthCheckResponse_ServingStatus) {
-	for _, service := range []string{"", keywardv1.SecretService_ServiceDesc.ServiceName} {
-		s.health.SetServingStatus(service, st)
+	s.health.SetServingStatus("", st)
+	for _, sd := range services() {
+		s.health.SetServingStatus(string(sd.FullName()), st)
 	}
 }

@@ -196,7 +196,7 @@ func TestDrainTimeoutCutsOff(t *testing.T) {
 func TestHealth(t *testing.T) {
 	w := newWorld(t, func(c *service.Config, _ *broker.Config) { c.DrainTimeout = time.Hour })
 	h := grpc_health_v1.NewHealthClient(w.dial(identity{}))
-	for _, name := range []string{"", "keyward.v1.SecretService"} {
+	for _, name := range []string{"", "keyward.v1.SecretService", "keyward.v1.AccessService"} {
 		r, err := h.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: name})
 		if err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 			t.Errorf("%q: %v, %v", name, r, err)

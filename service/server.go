@@ -3,8 +3,8 @@
 // caller from costing the others.
 //
 // A call takes the same way over both transports: recovery, telemetry, a
-// deadline, authentication, and then a method of the service, which validates,
-// asks the broker and converts. Authorization and its record are the broker's:
+// deadline, authentication, a rate limit, and then a method of the service,
+// which validates, asks the broker and converts. Authorization and its record are the broker's:
 // nothing here decides.
 package service
 
@@ -52,6 +52,8 @@ type Config struct {
 	// Broker and Authenticator are required.
 	Broker        *broker.Broker
 	Authenticator authn.Authenticator
+	// Limits hold callers back.
+	Limits Limits
 	// TLS gives the server's certificate, and in ClientCAs who may sign a
 	// client's; GetCertificate and GetConfigForClient are kept. New sets the
 	// rest: TLS 1.3 only, client certificates verified if given, no session
@@ -76,6 +78,8 @@ type Config struct {
 	// Propagator takes the trace of a caller. nil means W3C traceparent and
 	// tracestate; baggage is not taken.
 	Propagator propagation.TextMapPropagator
+
+	now func() time.Time // the limits' clock, in tests
 }
 
 // Server serves keyward.v1 over gRPC and REST. Its methods may be called
@@ -83,6 +87,7 @@ type Config struct {
 type Server struct {
 	broker        *broker.Broker
 	authenticator authn.Authenticator
+	limits        *limits
 	log           *slog.Logger
 	tracer        trace.Tracer
 	propagator    propagation.TextMapPropagator
@@ -104,7 +109,8 @@ type Server struct {
 }
 
 // New returns a Server that does not serve yet. It fails if c lacks a Broker,
-// an Authenticator or a certificate, or if its PageTokenKey is too short.
+// an Authenticator or a certificate, or if its PageTokenKey is too short or its
+// Limits are none that can be kept.
 func New(c Config) (*Server, error) {
 	if c.Broker == nil {
 		return nil, errors.New("service: no broker")
@@ -127,6 +133,13 @@ func New(c Config) (*Server, error) {
 	if c.Propagator == nil {
 		c.Propagator = propagation.TraceContext{}
 	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	lim, err := newLimits(c.Limits, c.MeterProvider, c.now)
+	if err != nil {
+		return nil, err
+	}
 	metrics, err := newCallMetrics(c.MeterProvider)
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
@@ -142,6 +155,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		broker:        c.Broker,
 		authenticator: c.Authenticator,
+		limits:        lim,
 		log:           c.Logger,
 		tracer:        c.TracerProvider.Tracer(scope),
 		propagator:    c.Propagator,
@@ -154,7 +168,9 @@ func New(c Config) (*Server, error) {
 	s.draining, s.startDrain = context.WithCancel(context.Background())
 	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse}
 	s.grpc = s.newGRPC(c, shakes)
+	access := &accessService{broker: c.Broker}
 	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
+	keywardv1.RegisterAccessServiceServer(s.grpc, access)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)
@@ -166,7 +182,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 
-	g, err := newGateway(s, secrets)
+	g, err := newGateway(s, secrets, access)
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
@@ -193,13 +209,13 @@ func (s *Server) newGRPC(c Config, shakes handshakes) *grpc.Server {
 			s.answerUnary,
 			recoverUnary,
 			deadlineUnary,
-			s.authenticateUnary,
+			s.vetUnary,
 			boundUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			s.answerStream,
 			recoverStream,
-			s.authenticateStream,
+			s.vetStream,
 		),
 		grpc.RPCDecompressor(noGzip{}), //nolint:staticcheck // the one way to have none: exporters register gzip for all
 		grpc.MaxConcurrentStreams(100),

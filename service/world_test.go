@@ -76,6 +76,17 @@ func policy(_ context.Context, r broker.Request) (broker.Decision, error) {
 	return broker.Decision{Allowed: ok && r.Resource.ObjectName() != "forbidden" && r.Resource.VaultAlias() != "hidden"}, nil
 }
 
+// granted is who could be permitted, whatever is asked of a world.
+var granted = []broker.Grant{{
+	Subject:    broker.Subject{Kind: broker.SubjectWorkload, ID: "spiffe://example.org/billing"},
+	Via:        "dev/team",
+	Policies:   []broker.PolicyRef{{ID: "reads", Position: "a.cedar:1:1"}},
+	Conditions: []string{`context.transport == "grpc"`},
+	Except: []broker.Exception{{
+		Subject: broker.Subject{Kind: broker.SubjectGroup, ID: "dev/others"}, Condition: "context has reason", Policy: broker.PolicyRef{ID: "not", Position: "a.cedar:2:1"},
+	}},
+}}
+
 func newWorld(t *testing.T, options ...option) *world {
 	t.Helper()
 	vault, err := broker.VaultName("dev")
@@ -100,7 +111,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.meters))
 	bc := broker.Config{
 		Vaults:         map[string]broker.Vault{"dev": {Secrets: w.store}},
-		Authorizer:     brokertest.AuthorizerFunc(policy),
+		Authorizer:     brokertest.Explainer{Authorizer: brokertest.AuthorizerFunc(policy), Granted: granted},
 		Auditor:        w.audit,
 		Logger:         log,
 		TracerProvider: tp,
@@ -167,7 +178,11 @@ func (w *world) authenticator() authn.Authenticator {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return authn.Chain{j, authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain})}
+	m, err := authn.NewMTLS(authn.MTLSConfig{TrustDomain: trustDomain})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return authn.Chain{j, m}
 }
 
 // token returns a bearer token for subject.

@@ -12,91 +12,122 @@ import (
 )
 
 // record is a line of the log. The order of the fields is that of the line, and
-// each line has them all, but for phase and items: who reads the log need not
-// ask whether one is there.
-type record struct {
-	Seq        uint64            `json:"seq"`
-	Time       string            `json:"time"`
-	Principal  string            `json:"principal"`
-	Groups     []string          `json:"groups"`
-	Attributes map[string]string `json:"attributes"`
-	Context    callContext       `json:"context"`
-	Action     broker.Action     `json:"action"`
-	Resource   string            `json:"resource"`
-	Phase      string            `json:"phase,omitempty"`
-	Decision   string            `json:"decision"`
-	Policies   []string          `json:"policies"`
-	PolicySet  string            `json:"policySet"`
-	Outcome    string            `json:"outcome"`
-	Stale      bool              `json:"stale"`
-	Cached     bool              `json:"cached"`
-	Items      []item            `json:"items,omitempty"`
-	Trace      string            `json:"trace"`
-	Request    string            `json:"request"`
-	Peer       string            `json:"peer"`
-	Prev       string            `json:"prev"`
-}
+// each line has them all, but for phase, breakGlass, question and items: who reads the log
+// need not ask whether one is there. The items are between its two parts.
+type (
+	recordHead struct {
+		Seq        uint64            `json:"seq"`
+		Time       string            `json:"time"`
+		Principal  string            `json:"principal"`
+		Groups     []string          `json:"groups"`
+		Attributes map[string]string `json:"attributes"`
+		Context    callContext       `json:"context"`
+		Action     broker.Action     `json:"action"`
+		Resource   string            `json:"resource"`
+		Phase      string            `json:"phase,omitempty"`
+		Decision   string            `json:"decision"`
+		BreakGlass bool              `json:"breakGlass,omitempty"`
+		Policies   []string          `json:"policies"`
+		PolicySet  string            `json:"policySet"`
+		Outcome    string            `json:"outcome"`
+		Stale      bool              `json:"stale"`
+		Cached     bool              `json:"cached"`
+		Question   *question         `json:"question,omitempty"`
+	}
+	recordTail struct {
+		Trace   string `json:"trace"`
+		Request string `json:"request"`
+		Peer    string `json:"peer"`
+		Prev    string `json:"prev"`
+	}
+)
 
 // callContext is what policies saw of the call beside the peer and the time.
 type callContext struct {
 	Transport string `json:"transport,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 }
 
-// item is one of several objects of a record.
-type item struct {
-	Resource string   `json:"resource"`
-	Decision string   `json:"decision"`
-	Policies []string `json:"policies,omitempty"`
-	Outcome  string   `json:"outcome"`
-	Stale    bool     `json:"stale,omitempty"`
-	Cached   bool     `json:"cached,omitempty"`
+// question is what was asked, and the answer if it was about one principal.
+type question struct {
+	Principal  string            `json:"principal,omitempty"`
+	Groups     []string          `json:"groups,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Action     broker.Action     `json:"action"`
+	Resource   string            `json:"resource"`
+	Decision   string            `json:"decision,omitempty"`
+	Policies   []string          `json:"policies,omitempty"`
+}
+
+func questionOf(q *broker.Question) *question {
+	if q == nil {
+		return nil
+	}
+	r := &question{
+		Principal:  q.Principal.ID,
+		Groups:     q.Principal.Groups,
+		Attributes: q.Principal.Attributes,
+		Action:     q.Action,
+		Resource:   q.Resource.String(),
+	}
+	if q.Answer != nil {
+		r.Decision, r.Policies = decisionText(*q.Answer), q.Answer.Policies
+	}
+	return r
 }
 
 // encode returns the line for e, with its newline.
 func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
-	r := record{
+	head := recordHead{
 		Seq:        seq,
 		Time:       e.Time.UTC().Format(time.RFC3339Nano),
 		Principal:  e.Caller.ID,
 		Groups:     orEmpty(e.Caller.Groups),
 		Attributes: e.Caller.Attributes,
-		Context:    callContext{Transport: e.Caller.Transport},
+		Context:    callContext{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
 		Action:     e.Action,
 		Resource:   e.Resource.String(),
 		Phase:      e.Phase,
 		Decision:   decisionText(e.Decision),
+		BreakGlass: e.Decision.BreakGlass,
 		Policies:   orEmpty(e.Decision.Policies),
 		PolicySet:  e.Decision.PolicySet,
 		Outcome:    e.Outcome,
 		Stale:      e.Stale,
 		Cached:     e.Cached,
-		Trace:      e.Trace,
-		Request:    e.Caller.RequestID,
-		Prev:       prev,
+		Question:   questionOf(e.Question),
 	}
-	if r.Attributes == nil {
-		r.Attributes = map[string]string{}
+	if head.Attributes == nil {
+		head.Attributes = map[string]string{}
 	}
+	tail := recordTail{Trace: e.Trace, Request: e.Caller.RequestID, Prev: prev}
 	if e.Caller.Peer.IsValid() {
-		r.Peer = e.Caller.Peer.String()
+		tail.Peer = e.Caller.Peer.String()
 	}
-	for _, i := range e.Items {
-		r.Items = append(r.Items, item{
-			Resource: i.Resource.String(),
-			Decision: decisionText(i.Decision),
-			Policies: i.Decision.Policies,
-			Outcome:  i.Outcome,
-			Stale:    i.Stale,
-			Cached:   i.Cached,
-		})
-	}
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil {
+	line, err := appendJSON(nil, head)
+	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	return line.Bytes(), nil
+	line = line[:len(line)-1] // its brace
+	if len(e.Items) > 0 {
+		line = appendItems(line, e.Items, e.Decision.PolicySet)
+	}
+	// The tail's brace makes room for what joins it to the head.
+	at := len(line)
+	if line, err = appendJSON(line, tail); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	line[at] = ','
+	return append(line, '\n'), nil
+}
+
+// appendJSON appends v as encoding/json writes it, but for HTML: this is none.
+func appendJSON(b []byte, v any) ([]byte, error) {
+	buf := bytes.NewBuffer(b)
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(buf.Bytes(), newline), err
 }
 
 // orEmpty makes a list of nothing [], where encoding/json would write null.

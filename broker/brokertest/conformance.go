@@ -41,6 +41,7 @@ func RunSecretStore(t *testing.T, newStore func(t *testing.T) (broker.SecretStor
 		"an update disables and enables":       testUpdateEnabled,
 		"a list pages through every secret":    testListPages,
 		"a list shows the latest version":      testListLatest,
+		"whole lists follow every write":       testWholeLists,
 		"versions are newest first":            testVersionsNewestFirst,
 		"a deleted secret is gone":             testDelete,
 		"a soft-deleted name is in the way":    testSetAfterDelete,

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -60,4 +61,28 @@ func (a *Auditor) Events() []broker.Event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.events)
+}
+
+// Explainer explains an Authorizer: each policy of a Decision stands in
+// "test.cedar", and Granted is who could be permitted, whatever is asked.
+type Explainer struct {
+	broker.Authorizer
+	Granted []broker.Grant
+}
+
+var _ broker.Explainer = Explainer{}
+
+// Explain implements broker.Explainer.
+func (e Explainer) Explain(ctx context.Context, r broker.Request) (broker.Explanation, error) {
+	d, err := e.Authorize(ctx, r)
+	x := broker.Explanation{Decision: d}
+	for i, id := range d.Policies {
+		x.Refs = append(x.Refs, broker.PolicyRef{ID: id, Position: fmt.Sprintf("test.cedar:%d:1", i+1)})
+	}
+	return x, err
+}
+
+// Grants implements broker.Explainer.
+func (e Explainer) Grants(context.Context, broker.Action, broker.Name) ([]broker.Grant, error) {
+	return e.Granted, nil
 }

@@ -40,7 +40,8 @@ type SecretStore struct {
 
 	mu      sync.Mutex
 	secrets map[string]*secret
-	made    uint64 // versions made so far, and so the next one's id
+	sorted  []string // the names of secrets; nil where they have changed
+	made    uint64   // versions made so far, and so the next one's id
 	calls   map[string]int
 	hook    Hook
 }
@@ -128,7 +129,7 @@ func (s *SecretStore) SetSecret(ctx context.Context, name broker.Name, n broker.
 	sec := s.secrets[name.ObjectName()]
 	if sec == nil {
 		sec = new(secret)
-		s.secrets[name.ObjectName()] = sec
+		s.secrets[name.ObjectName()], s.sorted = sec, nil
 	}
 	if !sec.deleted.IsZero() {
 		return broker.Secret{}, &broker.Error{Code: broker.CodeSecretSoftDeleted}
@@ -237,11 +238,15 @@ func (s *SecretStore) walk(p broker.Page, visit func(broker.Name, *secret) bool)
 	if size <= 0 || size > broker.MaxStorePage {
 		size = broker.MaxStorePage
 	}
+	if s.sorted == nil {
+		s.sorted = slices.Sorted(maps.Keys(s.secrets))
+	}
+	from, there := slices.BinarySearch(s.sorted, p.Token)
+	if there {
+		from++
+	}
 	taken, last := 0, p.Token
-	for _, object := range slices.Sorted(maps.Keys(s.secrets)) {
-		if object <= p.Token {
-			continue
-		}
+	for _, object := range s.sorted[from:] {
 		if taken == size {
 			return last
 		}

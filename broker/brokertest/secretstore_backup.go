@@ -86,7 +86,7 @@ func (s *SecretStore) RestoreSecret(ctx context.Context, vault broker.Name, blob
 		s.made = max(s.made, made)
 		restored.versions = append(restored.versions, broker.SecretValue{Secret: v.Secret, Value: broker.NewValue(string(v.Value))})
 	}
-	s.secrets[b.Object] = restored
+	s.secrets[b.Object], s.sorted = restored, nil
 	return restored.latest(), nil
 }
 

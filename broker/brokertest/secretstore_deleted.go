@@ -80,6 +80,7 @@ func (s *SecretStore) PurgeSecret(ctx context.Context, name broker.Name) error {
 		return err
 	}
 	delete(s.secrets, name.ObjectName())
+	s.sorted = nil
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,6 +58,9 @@ type query struct {
 	vault    cedar.EntityUID
 	inVault  cedar.EntityUIDSet
 	shared   cedar.EntityMap
+	// scopes: no candidate has a condition, so that nobody looks at the
+	// resource's attributes, which cost more than the rest of the decision.
+	scopes bool
 }
 
 func (e *Engine) newQuery(r broker.Request) (*query, error) {
@@ -125,7 +129,10 @@ func (q *query) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 		if q.resource.UID == anything {
 			q.resource = cedar.Entity{UID: uid}
 			if q.name.Kind() != "" {
-				q.resource.Parents, q.resource.Attributes = q.inVault, attributes(q.name)
+				q.resource.Parents = q.inVault
+				if !q.scopes {
+					q.resource.Attributes = attributes(q.name)
+				}
 			}
 		}
 		return q.resource, true
@@ -159,18 +166,15 @@ func (e *Engine) principalEntity(p broker.Principal) cedar.Entity {
 
 // principalAttributes are those of the credentials, over those of
 // entities.json. One that the schema does not have is left out: no policy could
-// ask for it.
+// ask for it. So is one that is empty, which says as much as none.
 func (e *Engine) principalAttributes(uid cedar.EntityUID, p broker.Principal) cedar.Record {
 	given := e.entities[uid].Attributes
 	if len(p.Attributes) == 0 {
 		return given
 	}
-	all := cedar.RecordMap{}
-	for k, v := range given.All() {
-		all[k] = v
-	}
+	all := maps.Collect(given.All())
 	for k, v := range p.Attributes {
-		if slices.Contains(e.attributes, k) {
+		if v != "" && slices.Contains(e.attributes, k) {
 			all[cedar.String(k)] = cedar.String(v)
 		}
 	}

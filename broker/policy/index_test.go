@@ -167,7 +167,7 @@ func (d draw) request(t *testing.T) broker.Request {
 // gives the decision, the reasons and the errors of the whole set.
 func TestTheIndexDecidesAsAllPoliciesWould(t *testing.T) {
 	const sets, requests = 500, 220
-	d := draw{rand.New(rand.NewPCG(5, 2026))} //nolint:gosec // drawn again each time alike
+	d := draw{rand.New(rand.NewPCG(5, 2026))}
 	var permitted, forbidden, undecided, broken, left, all int
 	for range sets {
 		e := d.engine(t)
@@ -228,7 +228,7 @@ func TestTheIndexDecidesAsAllPoliciesWould(t *testing.T) {
 
 // TestManyAreDecidedAsOneByOne: AuthorizeAll is Authorize, name by name.
 func TestManyAreDecidedAsOneByOne(t *testing.T) {
-	d := draw{rand.New(rand.NewPCG(7, 2026))} //nolint:gosec // drawn again each time alike
+	d := draw{rand.New(rand.NewPCG(7, 2026))}
 	for range 400 {
 		e := d.engine(t)
 		r := d.request(t)

@@ -41,11 +41,12 @@ var loadSchema = sync.OnceValues(func() (*resolved.Schema, error) {
 // if there is one. Other files, hidden files and folders in it are left alone.
 //
 // All of it is checked: the syntax, every type, attribute and action against
-// the schema, that ids are unique, and that the names of resources are
-// canonical, since others could never match. The error has a line for each
-// problem, "file:line:column: what", in the order of the files; where a problem
-// has no place of its own, it is that of its policy. A folder without a policy
-// is an error.
+// the schema, that ids are unique, that workloads, groups and resources are
+// named as some could be, and that each policy could match some request at some
+// time. Vaults that are not there are not known of: see Vaults. The error has a
+// line for each problem, "file:line:column: what", in the order of the files,
+// with the nearest name that there is; where a problem has no place of its own,
+// it is that of its policy. A folder without a policy is an error.
 func Load(dir string) (*Engine, error) {
 	files, err := readDir(dir)
 	if err != nil {
@@ -88,6 +89,7 @@ func load(dir string, files []source) (*Engine, error) {
 		policies = append(policies, found...)
 		problems = append(problems, ps...)
 	}
+	problems = append(problems, c.unknownGroups(e.entities)...)
 	if len(problems) > 0 {
 		return nil, joinProblems(problems)
 	}

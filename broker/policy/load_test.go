@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -138,7 +139,8 @@ func TestHash(t *testing.T) {
 }
 
 // FuzzLoad loads any text. Whatever it is, nothing panics, and what is loaded
-// is what Cedar's own parser finds in the whole of the file.
+// is what Cedar's own parser finds in the whole of the file, and decides. What
+// is not loaded has a place.
 func FuzzLoad(f *testing.F) {
 	files, err := filepath.Glob("testdata/*/*/*.cedar")
 	if err != nil {
@@ -151,13 +153,46 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(string(text), "[]")
 	}
+	files, err = filepath.Glob("testdata/messages/*.golden")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "#") {
+				f.Add(line, messagesEntities)
+			}
+		}
+	}
 	// Cedar gives no position for what is wrong at the very beginning.
 	f.Add("\x00", "\x00")
 	f.Add("\xff", "")
 	f.Add(`permit (principal, action, resource);`, `[{"uid": {"type": "Group", "id": "a"}, "parents": [], "attrs": {}}]`)
 	f.Add("/*/ ; */permit(principal,action,resource)when{\"\\\";\"==\"\"};//;", `[1,`)
+	place := regexp.MustCompile(`^(a\.cedar|entities\.json):[1-9]\d*:[1-9]\d*: .`)
 	f.Fuzz(func(t *testing.T, text, entities string) {
-		e, err := policy.Load(write(t, "a.cedar", text, "entities.json", entities))
+		dir := write(t, "a.cedar", text, "entities.json", entities)
+		e, err := policy.Load(dir)
+		if err != nil && !strings.Contains(err.Error(), "has no policy") {
+			for line := range strings.Lines(strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), "")) {
+				if !place.MatchString(line) {
+					t.Fatalf("no place: %s", line)
+				}
+			}
+		}
+		for _, ask := range []string{
+			"dev/w getSecret vaults/pay/secrets/db group=dev/g peer=10.1.2.3",
+			"spiffe://example.org/pay restoreSecret vaults/pay transport=rest",
+			"dev/w listSecrets vaults/pay/secrets",
+		} {
+			if err == nil {
+				_, _ = e.Authorize(t.Context(), request(t, ask)) // an error is a denial
+			}
+		}
 		whole, parseErr := cedar.NewPolicyListFromBytes("a.cedar", []byte(text))
 		if parseErr != nil && err == nil {
 			t.Fatalf("loaded what Cedar refuses: %v", parseErr)

@@ -95,14 +95,14 @@ func (e *Engine) AuthorizeAll(_ context.Context, r broker.Request, names []broke
 	decisions := make([]broker.Decision, len(names))
 	var errs []error
 	var q *query
-	var vault broker.Name
-	var ofVault []int // candidates that name no object
+	var in broker.Name // the collection that q has been of
+	var ofVault []int  // candidates that name no object
 	var buf []int
 	for i, n := range names {
 		decisions[i].PolicySet = e.hash
 		var err error
-		if q == nil || n.Vault() != vault || n.Kind() != names[i-1].Kind() {
-			r.Resource, vault = n, n.Vault()
+		if c := n.Collection(n.Kind()); q == nil || c != in {
+			r.Resource, in = n, c
 			if q, err = e.newQuery(r); err != nil {
 				errs, q = append(errs, err), nil
 				continue
@@ -144,6 +144,7 @@ func (e *Engine) concerning(action cedar.EntityUID, at []int) []int {
 // decide evaluates the candidates.
 func (e *Engine) decide(q *query, candidates selection) (broker.Decision, error) {
 	d := broker.Decision{PolicySet: e.hash}
+	q.resource, q.scopes = cedar.Entity{}, !slices.ContainsFunc(candidates.at, func(i int) bool { return len(candidates.policies[i].policy.AST().Conditions) > 0 })
 	allowed, diag := cedar.Authorize(candidates, q, q.request)
 
 	var failed []error

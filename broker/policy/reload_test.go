@@ -233,7 +233,7 @@ func TestRunFindsAChangeWithinASecond(t *testing.T) {
 func readMetrics(t *testing.T, reader *metric.ManualReader) map[string]int64 {
 	t.Helper()
 	var got metricdata.ResourceMetrics
-	if err := reader.Collect(context.Background(), &got); err != nil {
+	if err := reader.Collect(t.Context(), &got); err != nil {
 		t.Fatal(err)
 	}
 	values := map[string]int64{}

@@ -144,17 +144,6 @@ func statements(ts []token) [][]token {
 	return out
 }
 
-// find returns where the tokens of text are first found in ts, or 0 and false.
-func find(ts []token, text string) (i int, ok bool) {
-	want := tokens(text)
-	for i := 0; len(want) > 0 && i+len(want) <= len(ts); i++ {
-		if slices.EqualFunc(ts[i:i+len(want)], want, func(a, b token) bool { return a.text == b.text }) {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
 // spanUntil returns the length of s through the first end behind from, or all
 // of it.
 func spanUntil(s string, from int, end string) int {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -43,11 +44,13 @@ type callFlags struct {
 	TokenFile string        `group:"Client" placeholder:"FILE" help:"A file with a bearer token to call with, instead of the context's."`
 	Vault     string        `group:"Client" placeholder:"ALIAS" help:"The vault, instead of the context's."`
 	Timeout   time.Duration `group:"Client" default:"10s" help:"How long to wait for each reply (${default})."`
+	Reason    string        `group:"Client" placeholder:"TEXT" help:"Why you call, up to 500 characters. It is recorded; in an emergency, a break-glass policy asks for it."`
 }
 
 // client is a connection to a broker.
 type client struct {
 	secrets keywardv1.SecretServiceClient
+	access  keywardv1.AccessServiceClient
 	conn    *grpc.ClientConn
 	vault   string // of short names; may be empty
 	// chosen: vault was named by --vault, and a full name must not contradict it.
@@ -80,7 +83,10 @@ func (f callFlags) dial(a *app) (*client, error) {
 		grpc.WithTransportCredentials(credentials.NewTLS(tlsConf)),
 		grpc.WithUserAgent("keyward/" + version),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
-		grpc.WithUnaryInterceptor(explained(explainer{context: file, address: conf.GRPC, timeout: f.Timeout})),
+		grpc.WithChainUnaryInterceptor(
+			explained(explainer{context: file, address: conf.GRPC, timeout: f.Timeout}),
+			reasoned(f.Reason),
+		),
 	}
 	if token.Len() > 0 {
 		options = append(options, grpc.WithPerRPCCredentials(bearer{token}))
@@ -91,6 +97,7 @@ func (f callFlags) dial(a *app) (*client, error) {
 	}
 	return &client{
 		secrets: keywardv1.NewSecretServiceClient(conn),
+		access:  keywardv1.NewAccessServiceClient(conn),
 		conn:    conn,
 		vault:   cmp.Or(f.Vault, conf.Vault),
 		chosen:  f.Vault != "",
@@ -111,6 +118,20 @@ func explained(e explainer) grpc.UnaryClientInterceptor {
 		id := rand.Text()
 		ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", id)
 		return e.explain(invoke(ctx, method, req, reply, conn, opts...), id)
+	}
+}
+
+// reasoned says with each call why it is made, if it is said. Metadata is ASCII:
+// the rest is percent-encoded.
+func reasoned(reason string) grpc.UnaryClientInterceptor {
+	return func(
+		ctx context.Context, method string, req, reply any,
+		conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
+		if reason != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "x-keyward-reason", url.PathEscape(reason))
+		}
+		return invoke(ctx, method, req, reply, conn, opts...)
 	}
 }
 

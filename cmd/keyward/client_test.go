@@ -34,6 +34,7 @@ type fakeBroker struct {
 	batch    func(*keywardv1.BatchGetSecretsRequest) (*keywardv1.BatchGetSecretsResponse, error)
 
 	requests []proto.Message
+	reasons  [][]string // the metadata x-keyward-reason of each
 }
 
 func (b *fakeBroker) GetSecret(ctx context.Context, r *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
@@ -127,7 +128,11 @@ func (b *fakeBroker) serve(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+	why := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		b.reasons = append(b.reasons, metadata.ValueFromIncomingContext(ctx, "x-keyward-reason"))
+		return next(ctx, req)
+	}
+	s := grpc.NewServer(grpc.UnaryInterceptor(why), grpc.Creds(credentials.NewTLS(&tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{pair},
 		ClientAuth:   tls.VerifyClientCertIfGiven,

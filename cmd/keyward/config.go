@@ -37,6 +37,7 @@ type config struct {
 
 	TLS      tlsConfig      `yaml:"tls"`
 	Identity identityConfig `yaml:"identity"`
+	Limits   limitsConfig   `yaml:"limits"` // see config_limits.go
 
 	// Policy is a folder of *.cedar files and, if wanted, an entities.json.
 	Policy struct {
@@ -73,7 +74,8 @@ type listenConfig struct {
 
 // tlsConfig is the server's certificate (PEM, with its chain) and key, and the
 // CA that client certificates are checked against. Without clientCa nobody can
-// authenticate by certificate.
+// authenticate by certificate. Changed files are taken within three seconds, for
+// new connections; what is wrong with them is logged, and those before stay.
 type tlsConfig struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
@@ -86,9 +88,15 @@ type identityConfig struct {
 	JWT  []jwtConfig `yaml:"jwt"`
 }
 
-// mtlsConfig: client certificates with exactly one SPIFFE ID, in trustDomain.
+// mtlsConfig: client certificates with exactly one SPIFFE ID, in trustDomain; or
+// with exactly one DNS name below one of the domains of dns, and no URI name. The
+// principal is then "{name}/{DNS name}". At least one of the two is needed.
 type mtlsConfig struct {
 	TrustDomain string `yaml:"trustDomain"`
+	DNS         struct {
+		Name    string   `yaml:"name"` // [a-z0-9-], ours, and no issuer's
+		Domains []string `yaml:"domains"`
+	} `yaml:"dns"`
 }
 
 // jwtConfig is an issuer of OIDC bearer tokens. Principals are "{name}/{sub}",
@@ -112,7 +120,8 @@ type auditConfig struct {
 	Sync syncMode `yaml:"sync"`
 }
 
-// cacheConfig is how old an answer may be. A TTL of 0s keeps nothing.
+// cacheConfig is how old an answer may be, a list too. A TTL of 0s keeps nothing,
+// and each page of a list is then a walk of the vault.
 type cacheConfig struct {
 	TTL          *duration `yaml:"ttl"` // default 60s
 	StaleIfError *duration `yaml:"staleIfError"`

@@ -48,6 +48,7 @@ vaults:
     credential: {default: {}}
   edge:
     local: {path: vault.db, keyFile: vault.key}
+limits: {principal: {rate: 100, burst: 200}, failedAuthentication: {rate: 0.5}}
 `
 
 func TestConfigReadsEveryKey(t *testing.T) {
@@ -97,7 +98,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	tests := map[string]struct{ text, want string }{
 		"an unknown key":           {replace("audit:  {path", "audti:  {path"), `k.yaml:11:1: unknown key "audti"`},
-		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:38:1: `},
+		"a key given twice":        {fullConfig + "cache: {ttl: 1s}\n", `k.yaml:39:1: `},
 		"a wrong type":             {replace(`cache:  {ttl: "90s"`, "cache:  {ttl: soon"), "k.yaml:12:15: "},
 		"a list for a map":         {replace("policy: {path: policy/}", "policy: [policy/]"), "k.yaml:10:9: "},
 		"broken YAML":              {replace("policy: {path: policy/}", "policy: {path: policy/"), "k.yaml:"},

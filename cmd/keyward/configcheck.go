@@ -70,6 +70,7 @@ func (k *configCheck) all(c *config) {
 			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")
 	}
 	k.identity(c)
+	k.limits(c.Limits)
 	if len(c.Vaults) == 0 {
 		k.errorf("$.vaults", "name at least one vault")
 	}
@@ -91,12 +92,13 @@ func (k *configCheck) identity(c *config) {
 		k.errorf("$.identity", "name a way to authenticate: mtls, jwt or both")
 	}
 	if m := c.Identity.MTLS; m != nil {
-		if !trustDomain.MatchString(m.TrustDomain) {
-			k.errorf("$.identity.mtls.trustDomain", "name the SPIFFE trust domain alone and in lower case, for example example.org")
-		}
+		k.mtls("$.identity.mtls", *m)
 		k.require("$.tls.clientCa", c.TLS.ClientCA, "name the CA of the client certificates: identity.mtls needs it")
 	}
 	seen := map[string]bool{}
+	if m := c.Identity.MTLS; m != nil && m.DNS.Name != "" {
+		seen[m.DNS.Name] = true
+	}
 	for i, j := range c.Identity.JWT {
 		at := fmt.Sprintf("$.identity.jwt[%d]", i)
 		if _, err := broker.VaultName(j.Name); err != nil {
@@ -110,6 +112,27 @@ func (k *configCheck) identity(c *config) {
 			k.errorf(at+".issuer", "want the issuer's https:// URL, exactly as in the tokens' iss")
 		}
 		k.require(at+".audience", j.Audience, "name the audience that tokens must be made for, for example keyward")
+	}
+}
+
+func (k *configCheck) mtls(at string, m mtlsConfig) {
+	dns := m.DNS.Name != "" || len(m.DNS.Domains) > 0
+	if !trustDomain.MatchString(m.TrustDomain) && (m.TrustDomain != "" || !dns) {
+		k.errorf(at+".trustDomain", "name the SPIFFE trust domain alone and in lower case, for example example.org")
+	}
+	if !dns {
+		return
+	}
+	if _, err := broker.VaultName(m.DNS.Name); err != nil {
+		k.errorf(at+".dns.name", "want 1 to 63 of [a-z0-9-]; it is the first part of the principals' ids")
+	}
+	if len(m.DNS.Domains) == 0 {
+		k.errorf(at+".dns.domains", "name the domains that the names are in, for example svc.example.org")
+	}
+	for i, d := range m.DNS.Domains {
+		if !trustDomain.MatchString(d) || strings.HasPrefix(d, ".") || strings.HasSuffix(d, ".") || strings.Contains(d, "..") {
+			k.errorf(fmt.Sprintf("%s.dns.domains[%d]", at, i), "want a domain alone and in lower case, for example svc.example.org")
+		}
 	}
 }
 

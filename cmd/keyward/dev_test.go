@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -25,6 +26,17 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DATA", p.dir)
 			env.Setenv("KEYWARD_CONTEXT", p.file("context.json"))
 			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// eventually runs a command until it succeeds: what a process does by
+			// itself takes a moment.
+			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
+				for began := time.Now(); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(20 * time.Millisecond) {
+					if time.Since(began) > patience {
+						ts.Fatalf("never: %v", args)
+					}
+				}
+			},
 		},
 	})
 }

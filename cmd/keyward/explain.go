@@ -66,6 +66,8 @@ func (e explainer) nextStep(reason broker.Code, requestID string) string {
 		return fmt.Sprintf(`name "certificate" and "key", or a "tokenFile", in %s`, e.context)
 	case broker.CodeBadCredentials:
 		return "those used are named in " + e.context + ", or by --token-file"
+	case broker.CodeCallerRateLimited:
+		return "whoever runs the broker sets how many: limits in its configuration"
 	case broker.CodeVaultNotFound:
 		return "choose a vault with --vault"
 	case broker.CodeSecretNotFound:

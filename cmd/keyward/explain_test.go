@@ -41,6 +41,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			detail: &errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)},
 			want:   []string{"the vault is busy (VAULT_THROTTLED)\n  try again in 3s"},
 		},
+		{
+			name: "too many calls", code: codes.ResourceExhausted, message: "too many calls", reason: broker.CodeCallerRateLimited,
+			detail: &errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)},
+			want:   []string{"too many calls (CALLER_RATE_LIMITED)\n  try again in 1.5s\n", "limits in its configuration"},
+		},
 		{name: "changed", code: codes.Aborted, message: "the secret has changed", reason: broker.CodeETagMismatch, want: []string{"keyward get NAME -o json"}},
 		{name: "there already", code: codes.AlreadyExists, message: "a secret has this name", reason: broker.CodeSecretExists, want: []string{"keyward purge NAME"}},
 		{name: "deleted", code: codes.FailedPrecondition, message: "a deleted secret holds this name", reason: broker.CodeSecretSoftDeleted, want: []string{"keyward undelete NAME", "--recover-deleted"}},

@@ -63,6 +63,9 @@ type cli struct {
 	Backup   backupCmd   `cmd:"" group:"Bring back" help:"Save all versions of a secret as an opaque blob."`
 	Restore  restoreCmd  `cmd:"" group:"Bring back" help:"Bring back a secret from its backup."`
 
+	Access accessCmd `cmd:"" group:"Least privilege" help:"Ask a running broker who may do what."`
+	Policy policyCmd `cmd:"" group:"Least privilege" help:"Check, test and explain policies, on files alone."`
+
 	Token      tokenCmd      `cmd:"" group:"Develop" help:"Print a bearer token for a workload of keyward dev."`
 	Completion completionCmd `cmd:"" group:"Develop" help:"Print a script that completes commands, flags and names in your shell."`
 	Complete   completeCmd   `cmd:"" hidden:"" passthrough:"" help:"What the scripts of keyward completion call."`

@@ -180,20 +180,30 @@ var adminAddress = regexp.MustCompile(`msg=serving .*admin=(\S+)`)
 // metrics is the text of /metrics.
 func (p *process) metrics() string {
 	p.t.Helper()
+	code, text := p.admin("/metrics")
+	if code != http.StatusOK {
+		p.t.Fatal(code, text)
+	}
+	return text
+}
+
+// admin asks for a page of the admin port.
+func (p *process) admin(path string) (code int, text string) {
+	p.t.Helper()
 	m := adminAddress.FindStringSubmatch(p.err.String())
 	if m == nil {
 		p.t.Fatalf("no admin address in the log:\n%s", p.err)
 	}
-	resp, err := http.Get("http://" + m[1] + "/metrics")
+	resp, err := http.Get("http://" + m[1] + path)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		p.t.Fatal(resp.Status, err)
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	return string(text)
+	return resp.StatusCode, string(body)
 }
 
 // audit is the audit log so far.

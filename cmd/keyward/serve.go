@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+
 	"github.com/keyward/keyward/broker/policy"
 )
 
@@ -62,11 +64,12 @@ func (c *serveCmd) Run(a *app) error {
 func (w wiring) check(a *app, online bool) error {
 	engine, perr := policy.Load(w.config.file(w.config.Policy.Path))
 	_, aerr := w.authenticator()
-	_, terr := w.tls()
+	_, terr := w.openTLS(metricnoop.NewMeterProvider())
 	_, kerr := w.pageTokenKey()
 	if err := errors.Join(perr, aerr, terr, kerr, w.checkAudit(), w.checkVaults()); err != nil {
 		return err
 	}
+	w.warnOfVaults(a.ctx, engine)
 	fmt.Fprintf(a.out, "configuration: ok\npolicies: %d, ok\n", engine.Len())
 	if !online {
 		return nil

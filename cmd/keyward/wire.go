@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -89,11 +87,11 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, auditLog.Close()) }()
-	policies, stop, err := w.openPolicies(ctx, auditLog, tel)
+	policies, err := w.openPolicies(ctx, auditLog, tel)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer inBackground(ctx, policies.Run)()
 
 	vaults, err := w.openVaults(tel)
 	if err != nil {
@@ -116,10 +114,11 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := w.tls()
+	files, err := w.openTLS(tel.metrics)
 	if err != nil {
 		return err
 	}
+	defer inBackground(ctx, files.run)()
 	pageKey, err := w.pageTokenKey()
 	if err != nil {
 		return err
@@ -127,7 +126,8 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	server, err := service.New(service.Config{
 		Broker:         core,
 		Authenticator:  authenticator,
-		TLS:            tlsConfig,
+		Limits:         w.config.Limits.limits(),
+		TLS:            files.config(),
 		PageTokenKey:   pageKey,
 		Reflection:     w.reflection,
 		DrainNotice:    w.config.Drain.Notice.Duration,
@@ -142,8 +142,27 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	checks := []service.Check{
 		{Name: "serving", Ready: func(context.Context) error { return server.Ready() }},
 		{Name: "audit", Ready: func(context.Context) error { return auditLog.Err() }},
+		{
+			Name: "policy", Advisory: true, // the last good set decides
+			Ready: func(context.Context) error { return policies.Err() },
+			Note: func() string {
+				return fmt.Sprintf("%d policies, set %.12s", policies.Engine().Len(), policies.Engine().Hash())
+			},
+		},
 	}
 	return w.run(ctx, ln, server, checks, tel)
+}
+
+// inBackground runs until stop, which waits for it. It outlasts ctx: what keeps
+// files current goes on while calls drain.
+func inBackground(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		run(ctx)
+		close(done)
+	}()
+	return func() { cancel(); <-done }
 }
 
 // run serves the API and the admin port. The admin port outlasts the drain, so
@@ -219,25 +238,16 @@ func (w wiring) authenticator() (authn.Authenticator, error) {
 		chain = append(chain, jwt)
 	}
 	if m := w.config.Identity.MTLS; m != nil {
-		chain = append(chain, authn.NewMTLS(authn.MTLSConfig{TrustDomain: m.TrustDomain}))
+		mtls, err := authn.NewMTLS(authn.MTLSConfig{
+			TrustDomain: m.TrustDomain,
+			DNS:         authn.DNSConfig{Name: m.DNS.Name, Domains: m.DNS.Domains},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("identity.mtls: %w", err)
+		}
+		chain = append(chain, mtls)
 	}
 	return chain, nil
-}
-
-func (w wiring) tls() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(w.config.file(w.config.TLS.Certificate), w.config.file(w.config.TLS.Key))
-	if err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
-	}
-	clients, err := certPool(w.config.file(w.config.TLS.ClientCA))
-	if err != nil {
-		return nil, fmt.Errorf("tls.clientCa: %w", err)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		ClientCAs:    clients,
-		MinVersion:   tls.VersionTLS13,
-	}, nil
 }
 
 func (w wiring) pageTokenKey() ([]byte, error) {
@@ -252,20 +262,4 @@ func (w wiring) pageTokenKey() ([]byte, error) {
 		return nil, fmt.Errorf("pageTokens.keyFile: %d bytes, want at least 32 random ones; make it with: head -c 32 /dev/urandom", len(key))
 	}
 	return key, nil
-}
-
-// certPool reads a PEM file of certificates; no file is no pool.
-func certPool(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("no PEM certificate in %s", path)
-	}
-	return pool, nil
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/keyward/keyward/broker/policy"
 )
 
-// openPolicies loads the policies and keeps them current until stop. Each set is
-// recorded before it takes effect, and so is what is refused.
-func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *telemetry) (policies *policy.Folder, stop func(), err error) {
-	policies, err = policy.Open(ctx, policy.FolderConfig{
+// openPolicies loads the policies, which stay as they are until they Run. Each
+// set is recorded before it takes effect, and so is what is refused.
+func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *telemetry) (*policy.Folder, error) {
+	policies, err := policy.Open(ctx, policy.FolderConfig{
 		Dir: w.config.file(w.config.Policy.Path),
 		Record: func(ctx context.Context, set *policy.Engine, wrong error) error {
 			ev := broker.Event{Time: time.Now(), Action: broker.ActionLoadPolicies, Outcome: string(broker.CodePolicyInvalid)}
@@ -25,13 +25,18 @@ func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *t
 		MeterProvider: tel.metrics,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		policies.Run(ctx)
-		close(done)
-	}()
-	return policies, func() { cancel(); <-done }, nil
+	w.warnOfVaults(ctx, policies.Engine())
+	return policies, nil
+}
+
+// warnOfVaults tells of policies for vaults that are not configured. They are in
+// force all the same: a vault may be taken away for a while.
+func (w wiring) warnOfVaults(ctx context.Context, set *policy.Engine) {
+	for _, v := range set.Vaults() {
+		if _, ok := w.config.Vaults[v.Alias]; !ok {
+			w.log.WarnContext(ctx, "a policy is for a vault that is not configured, and cannot match", "vault", v.Alias, "policy", v.Where)
+		}
+	}
 }

@@ -36,6 +36,7 @@ var failures = []failure{
 	{"SECRET_EXISTS", http.StatusConflict, 6, "a secret has this name; delete and purge it before its backup is restored", false},
 	{"ETAG_MISMATCH", http.StatusConflict, 10, "the secret has changed since its etag was read; read it again", false},
 	{"SECRET_IN_TRANSITION", http.StatusConflict, 10, "the secret is being deleted or recovered; try again in a moment", true},
+	{"CALLER_RATE_LIMITED", http.StatusTooManyRequests, 8, "too many calls; wait before the next one, and make fewer", true},
 	{"INTERNAL", http.StatusInternalServerError, 13, "internal error; tell whoever runs the broker the time of the call", false},
 	{"NOT_SUPPORTED", http.StatusNotImplemented, 12, "this vault does not offer that", false},
 	{"VAULT_THROTTLED", http.StatusServiceUnavailable, 14, "the vault asks for fewer calls; try again later", true},
@@ -47,9 +48,11 @@ var failures = []failure{
 
 var (
 	// anyCall can end so.
-	anyCall = []string{"BAD_NAME", "BAD_FIELD", "NO_CREDENTIALS", "BAD_CREDENTIALS", "INTERNAL", "AUDIT_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+	anyCall = []string{"BAD_NAME", "BAD_FIELD", "NO_CREDENTIALS", "BAD_CREDENTIALS", "CALLER_RATE_LIMITED", "INTERNAL", "AUDIT_UNAVAILABLE", "DEADLINE_EXCEEDED"}
 	// oneVault: the call as a whole is decided, and asks one vault.
 	oneVault = []string{"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED", "VAULT_THROTTLED", "VAULT_UNAVAILABLE", "VAULT_AUTHENTICATION_FAILED"}
+	// ofOthers: a question about others is decided, and asks no vault.
+	ofOthers = []string{"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED"}
 )
 
 // own are the reasons that a method has beside those of any call. A batch asks
@@ -69,6 +72,8 @@ var own = map[string][]string{
 	"PurgeSecret":        slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"BackupSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "VALUE_TOO_LARGE", "SECRET_IN_TRANSITION"}),
 	"RestoreSecret":      slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_EXISTS", "SECRET_SOFT_DELETED", "SECRET_IN_TRANSITION"}),
+	"CheckAccess":        ofOthers,
+	"ListGrants":         ofOthers,
 }
 
 // errorResponses are the replies to m that are errors, by status, each with an

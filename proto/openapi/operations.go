@@ -129,7 +129,12 @@ func (d *document) parameters(m *protogen.Method, r route, e example) []any {
 			{"example", e.Parameters["If-None-Match"]},
 		})
 	}
-	return all
+	return append(all, object{
+		{"name", "X-Keyward-Reason"},
+		{"in", "header"},
+		{"description", "Why this is called: one line of at most 500 printable characters, percent-encoded where it is not ASCII. It is recorded, and policies for an emergency ask for it."},
+		{"schema", object{{"type", "string"}}},
+	})
 }
 
 func (d *document) requestBody(m *protogen.Method, r route, e example) object {

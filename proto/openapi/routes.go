@@ -51,14 +51,18 @@ func routesOf(m *protogen.Method) ([]route, error) {
 	return all, nil
 }
 
-// expand turns a template's one variable into a parameter for each star of its
-// pattern, called as the collection before it.
+// expand turns a template's one variable, if it has any, into a parameter for
+// each star of its pattern, called as the collection before it.
 func (r *route) expand(template string) error {
+	if !strings.Contains(template, "{") {
+		r.path = template
+		return nil
+	}
 	before, variable, found := strings.Cut(template, "{")
 	variable, after, closed := strings.Cut(variable, "}")
 	field, pattern, named := strings.Cut(variable, "=")
 	if !found || !closed || !named || strings.Contains(after, "{") {
-		return fmt.Errorf("%s: want one variable with a pattern", template)
+		return fmt.Errorf("%s: want at most one variable, with a pattern", template)
 	}
 	r.field, _, _ = strings.Cut(field, ".")
 	segments := strings.Split(pattern, "/")
@@ -78,7 +82,7 @@ func (r *route) expand(template string) error {
 }
 
 // ofVersion: the path names one version.
-func (r *route) ofVersion() bool { return r.kinds[len(r.kinds)-1] == "versions" }
+func (r *route) ofVersion() bool { return len(r.kinds) > 0 && r.kinds[len(r.kinds)-1] == "versions" }
 
 // collectionMember is how a path names a member of a collection.
 type collectionMember struct {

@@ -541,7 +541,7 @@ func TestJWTDiscovery(t *testing.T) {
 
 func TestChain(t *testing.T) {
 	s := newSigner(t)
-	j, m := fromFile(t, s, nil), authn.NewMTLS(authn.MTLSConfig{TrustDomain: "example.org"})
+	j, m := fromFile(t, s, nil), newMTLS(t, authn.MTLSConfig{TrustDomain: "example.org"})
 	ca := newCA(t)
 	state := func() *tls.ConnectionState { return ca.state(t, spiffeLeaf("spiffe://example.org/cert")) }
 	token := "Bearer " + s.sign(t, "ES256", es256, claims(t, nil))

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -24,20 +25,54 @@ type MTLSConfig struct {
 	// TrustDomain is the one whose SPIFFE IDs are accepted, such as
 	// "example.org". Case does not matter. Empty accepts none.
 	TrustDomain string
+	// DNS takes a certificate's DNS name, where it has no SPIFFE ID.
+	DNS DNSConfig
+}
+
+// DNSConfig says which DNS names of client certificates name a principal:
+// "{Name}/{DNS name in lower case}".
+type DNSConfig struct {
+	// Name stands before the DNS name, as an issuer's before a subject: see
+	// Issuer.Name. Empty accepts no DNS name.
+	Name string
+	// Domains are those that a name must be in, below one of them:
+	// "svc.example.org" takes "billing.svc.example.org".
+	Domains []string
 }
 
 // NewMTLS returns an Authenticator that takes the SPIFFE ID of a client
-// certificate for the principal's id.
+// certificate for the principal's id, or where configured its DNS name. A
+// certificate with any URI name is judged as SPIFFE's alone.
 //
 // The TLS handshake verifies the chain, the dates and the key usage; a
-// certificate it did not verify is refused here. The dates are looked at again
-// in each call, because a connection may outlive them. If an Authorization
-// header was sent, the certificate names nobody.
-func NewMTLS(c MTLSConfig) Authenticator {
-	return mtls{domain: strings.ToLower(c.TrustDomain)}
+// certificate it did not verify is refused here. The dates and the usage are
+// looked at again in each call, because a connection may outlive the dates. If
+// an Authorization header was sent, the certificate names nobody.
+//
+// It fails if a name or a domain is not one.
+func NewMTLS(c MTLSConfig) (Authenticator, error) {
+	m := mtls{domain: strings.ToLower(c.TrustDomain), dns: c.DNS.Name}
+	if m.dns != "" && !issuerName.MatchString(m.dns) {
+		return nil, errors.New("authn: a name of DNS principals is 1 to 63 of [a-z0-9-], starting with a letter or a digit")
+	}
+	if (m.dns == "") != (len(c.DNS.Domains) == 0) {
+		return nil, errors.New("authn: DNS names take a name for their principals, and the domains they are in")
+	}
+	for _, d := range c.DNS.Domains {
+		d = strings.ToLower(d)
+		if !validDNS(d) {
+			return nil, fmt.Errorf("authn: %q is no domain; want one such as svc.example.org", d)
+		}
+		m.domains = append(m.domains, "."+d)
+	}
+	return m, nil
 }
 
-type mtls struct{ domain string }
+type mtls struct {
+	domain  string   // of SPIFFE IDs; "" for none
+	dns     string   // before DNS names; "" for none
+	domains []string // of DNS names, each with a dot before it
+}
 
 func (m mtls) Authenticate(_ context.Context, c Credentials) (broker.Principal, error) {
 	if len(c.Authorization) > 0 || c.TLS == nil || len(c.TLS.PeerCertificates) == 0 {
@@ -46,6 +81,13 @@ func (m mtls) Authenticate(_ context.Context, c Credentials) (broker.Principal, 
 	leaf, err := verifiedLeaf(c.TLS, time.Now())
 	if err != nil {
 		return broker.Principal{}, err
+	}
+	if m.dns != "" && len(leaf.URIs) == 0 {
+		id, err := m.dnsID(leaf)
+		if err != nil {
+			return broker.Principal{}, refuse("the client certificate must carry exactly one DNS name, in a domain accepted here, or a SPIFFE ID", err)
+		}
+		return broker.Principal{ID: id, Attributes: map[string]string{"issuer": m.dns}}, nil
 	}
 	id, err := m.spiffeID(leaf)
 	if err != nil {
@@ -72,7 +114,58 @@ func verifiedLeaf(s *tls.ConnectionState, now time.Time) (*x509.Certificate, err
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return nil, refuse("the client certificate is a CA's; use a workload's", nil)
 	}
+	if !forClients(leaf) {
+		return nil, refuse("the client certificate is not for client authentication; use one that is", nil)
+	}
 	return leaf, nil
+}
+
+// forClients reports whether a certificate that says what it is for (RFC 5280
+// section 4.2.1.3 and .12) says that it authenticates clients. The handshake has
+// looked at the latter, unless whoever configured it left that out.
+func forClients(leaf *x509.Certificate) bool {
+	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return false
+	}
+	if len(leaf.ExtKeyUsage) == 0 && len(leaf.UnknownExtKeyUsage) == 0 {
+		return true
+	}
+	return slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// dnsID returns the principal of the certificate's DNS name.
+func (m mtls) dnsID(leaf *x509.Certificate) (string, error) {
+	if len(leaf.DNSNames) != 1 {
+		return "", errors.New("authn: not exactly one DNS name")
+	}
+	name := strings.ToLower(leaf.DNSNames[0])
+	if !validDNS(name) {
+		return "", errors.New("authn: a wildcard, or a malformed DNS name")
+	}
+	if !slices.ContainsFunc(m.domains, func(d string) bool { return strings.HasSuffix(name, d) }) {
+		return "", errors.New("authn: foreign domain")
+	}
+	return m.dns + "/" + name, nil
+}
+
+// maxDNSLen and maxLabelLen are RFC 1035's, in bytes.
+const (
+	maxDNSLen   = 253
+	maxLabelLen = 63
+)
+
+// validDNS reports whether s is a host's name in lower case, each label of
+// letters, digits, hyphens and underscores.
+func validDNS(s string) bool {
+	if len(s) > maxDNSLen {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > maxLabelLen || strings.ContainsFunc(label, notDomainRune) {
+			return false
+		}
+	}
+	return true
 }
 
 // spiffeID returns the certificate's SPIFFE ID, its trust domain in lower case.

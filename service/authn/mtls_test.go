@@ -84,6 +84,15 @@ func (ca authority) state(t *testing.T, tmpl *x509.Certificate) *tls.ConnectionS
 	}
 }
 
+func newMTLS(t *testing.T, c authn.MTLSConfig) authn.Authenticator {
+	t.Helper()
+	m, err := authn.NewMTLS(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func TestMTLS(t *testing.T) {
 	ca := newCA(t)
 	long := "/" + strings.Repeat("a", 2048)
@@ -140,7 +149,7 @@ func TestMTLS(t *testing.T) {
 		"key usage of a CA":         {edit(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }), ""},
 		"key usage of a CRL signer": {edit(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }), ""},
 	}
-	m := authn.NewMTLS(authn.MTLSConfig{TrustDomain: "example.org"})
+	m := newMTLS(t, authn.MTLSConfig{TrustDomain: "example.org"})
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			p, err := m.Authenticate(t.Context(), authn.Credentials{TLS: ca.state(t, c.leaf)})
@@ -169,7 +178,7 @@ func TestMTLS(t *testing.T) {
 		}
 	})
 	t.Run("no trust domain configured", func(t *testing.T) {
-		p, err := authn.NewMTLS(authn.MTLSConfig{}).Authenticate(t.Context(), authn.Credentials{TLS: ca.state(t, spiffeLeaf("spiffe://example.org/billing"))})
+		p, err := newMTLS(t, authn.MTLSConfig{}).Authenticate(t.Context(), authn.Credentials{TLS: ca.state(t, spiffeLeaf("spiffe://example.org/billing"))})
 		if broker.CodeOf(err) != broker.CodeBadCredentials {
 			t.Errorf("got %q, %v", p.ID, err)
 		}
@@ -179,7 +188,7 @@ func TestMTLS(t *testing.T) {
 func TestMTLSExpiresOnALiveConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := newCA(t)
-		m := authn.NewMTLS(authn.MTLSConfig{TrustDomain: "example.org"})
+		m := newMTLS(t, authn.MTLSConfig{TrustDomain: "example.org"})
 		c := authn.Credentials{TLS: ca.state(t, spiffeLeaf("spiffe://example.org/billing"))}
 		if _, err := m.Authenticate(t.Context(), c); err != nil {
 			t.Fatal(err)

@@ -44,6 +44,8 @@ var tour = []step{
 	{operation: "RestoreSecret", from: "BackupSecret", link: "restore"},
 	{operation: "SetSecret"},
 	{operation: "DeleteSecret", from: "SetSecret", link: "deleteUnlessChanged"},
+	{operation: "CheckAccess"},
+	{operation: "ListGrants"},
 }
 
 // Each operation's example is a request that works on a real server, and the

@@ -19,8 +19,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
-	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+	_ "github.com/keyward/keyward/gen/keyward/v1"
 	"github.com/keyward/keyward/service/openapi"
 )
 
@@ -91,12 +92,25 @@ func TestPageIsWhole(t *testing.T) {
 
 var variable = regexp.MustCompile(`\{[^}=]*=?([^}]*)\}`)
 
+// methods are those of every service of the API.
+func methods() []protoreflect.MethodDescriptor {
+	var all []protoreflect.MethodDescriptor
+	protoregistry.GlobalFiles.RangeFilesByPackage("keyward.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			for j := range f.Services().Get(i).Methods().Len() {
+				all = append(all, f.Services().Get(i).Methods().Get(j))
+			}
+		}
+		return true
+	})
+	return all
+}
+
 // Every route of the gateway is described, and nothing else.
 func TestRoutes(t *testing.T) {
 	var want []string
-	methods := keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService").Methods()
-	for i := range methods.Len() {
-		rule := proto.GetExtension(methods.Get(i).Options(), annotations.E_Http).(*annotations.HttpRule)
+	for _, m := range methods() {
+		rule := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
 		for _, r := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
 			method, template := "", ""
 			r.ProtoReflect().Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/brokertest"
 	"github.com/keyward/keyward/broker/localvault"
+	"github.com/keyward/keyward/broker/policy"
 	"github.com/keyward/keyward/service"
 	"github.com/keyward/keyward/service/authn"
 )
@@ -26,15 +28,30 @@ type server struct {
 	client *http.Client
 }
 
-// bearer names the caller: "admin" may do everything, all others nothing.
+// bearer names the caller "test/NAME": see policyText.
 type bearer struct{}
 
 func (bearer) Authenticate(_ context.Context, c authn.Credentials) (broker.Principal, error) {
 	if len(c.Authorization) == 0 {
 		return broker.Principal{}, authn.ErrNoCredentials
 	}
-	return broker.Principal{ID: strings.TrimPrefix(c.Authorization[0], "Bearer ")}, nil
+	return broker.Principal{ID: "test/" + strings.TrimPrefix(c.Authorization[0], "Bearer ")}, nil
 }
+
+// policyText lets "test/admin" do everything, and what the examples say.
+const policyText = `
+permit (principal == Workload::"test/admin", action, resource);
+
+@id("team-pay-reads-payments")
+permit (
+  principal in Group::"kubernetes/team-pay",
+  action in Action::"readSecrets",
+  resource is Secret in Vault::"dev"
+) when { resource.name like "payments-*" && context.time < datetime("2100-01-01") };
+
+@id("batch-reads-nothing")
+forbid (principal == Workload::"kubernetes/system:serviceaccount:pay:batch", action, resource);
+`
 
 func startServer(t *testing.T) *server {
 	t.Helper()
@@ -44,12 +61,17 @@ func startServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = vault.Close() })
+	if err := os.WriteFile(filepath.Join(dir, "pay.cedar"), []byte(policyText), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	policies, err := policy.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	core, err := broker.New(broker.Config{
-		Vaults: map[string]broker.Vault{"dev": {Secrets: broker.NewSecretCache(vault.Secrets(), broker.SecretCacheConfig{})}},
-		Authorizer: brokertest.AuthorizerFunc(func(_ context.Context, r broker.Request) (broker.Decision, error) {
-			return broker.Decision{Allowed: r.Principal.ID == "admin"}, nil
-		}),
-		Auditor: &brokertest.Auditor{},
+		Vaults:     map[string]broker.Vault{"dev": {Secrets: broker.NewSecretCache(vault.Secrets(), broker.SecretCacheConfig{})}},
+		Authorizer: policies,
+		Auditor:    &brokertest.Auditor{},
 	})
 	if err != nil {
 		t.Fatal(err)

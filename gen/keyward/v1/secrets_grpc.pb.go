@@ -46,6 +46,11 @@ const (
 // policy and recorded before anything is disclosed or changed. Errors carry a
 // google.rpc.ErrorInfo with domain "keyward" and a stable reason.
 //
+// A caller may say why it calls, in the metadata x-keyward-reason or the header
+// X-Keyward-Reason: one line of 1 to 500 printable characters, percent-encoded
+// where it is not ASCII (a literal % may be sent as %25). It is recorded, and
+// policies for an emergency ask for it.
+//
 // Resource names:
 //
 //	vaults/{vault}/secrets/{secret}                       the latest version
@@ -272,6 +277,11 @@ func (c *secretServiceClient) RestoreSecret(ctx context.Context, in *RestoreSecr
 // Every call is authenticated (client certificate or bearer token), decided by
 // policy and recorded before anything is disclosed or changed. Errors carry a
 // google.rpc.ErrorInfo with domain "keyward" and a stable reason.
+//
+// A caller may say why it calls, in the metadata x-keyward-reason or the header
+// X-Keyward-Reason: one line of 1 to 500 printable characters, percent-encoded
+// where it is not ASCII (a literal % may be sent as %25). It is recorded, and
+// policies for an emergency ask for it.
 //
 // Resource names:
 //

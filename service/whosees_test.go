@@ -1,0 +1,171 @@
+package service_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+)
+
+var update = flag.Bool("update", false, "write the generated documents")
+
+// roles are who asks in docs/who-sees-what.md, with the policies that make them
+// what they are.
+var roles = []struct{ name, what, policies string }{
+	{"nobody", "no credentials", ""},
+	{"stranger", "a workload without rights", ""},
+	{"elsewhere", "all rights in another vault", `
+permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource is Secret in Vault::"other");
+permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource == Vault::"other");`},
+	{"lister", "may list", `
+permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listSecrets", Action::"listSecretVersions", Action::"listDeletedSecrets"], resource is Secret in Vault::"dev");`},
+	{"reader", "`readSecrets`", `
+permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readSecrets", resource is Secret in Vault::"dev");`},
+	{"writer", "`writeSecrets`", `
+permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeSecrets", resource is Secret in Vault::"dev");`},
+	{"manager", "`manageSecrets`", `
+permit (principal == Workload::"spiffe://example.org/manager", action in Action::"manageSecrets", resource is Secret in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/manager", action == Action::"restoreSecret", resource == Vault::"dev");`},
+	{"explainer", "`explainAccess`", `
+permit (principal == Workload::"spiffe://example.org/explainer", action == Action::"explainAccess", resource == Vault::"dev");`},
+	{"admin", "all rights", `
+permit (principal == Workload::"spiffe://example.org/admin", action, resource);`},
+}
+
+// TestWhoSeesWhat makes docs/who-sees-what.md of real calls: each method, by each
+// role, on a secret that is there, one that is not, and one that is deleted.
+func TestWhoSeesWhat(t *testing.T) {
+	var policies strings.Builder
+	for _, r := range roles {
+		policies.WriteString(r.policies)
+	}
+	w := newWorld(t, withPolicies(t, policies.String()))
+	ids := map[string]identity{}
+	for _, r := range roles[1:] {
+		ids[r.name] = w.cert("/" + r.name)
+	}
+	var doc strings.Builder
+	doc.WriteString(whoSeesWhatPreamble)
+	for _, r := range roles {
+		fmt.Fprintf(&doc, "| %s | %s |\n", r.name, r.what)
+	}
+	doc.WriteString("\n## The table\n\n| |")
+	for _, r := range roles {
+		fmt.Fprintf(&doc, " %s |", r.name)
+	}
+	doc.WriteString("\n|---|" + strings.Repeat("---|", len(roles)) + "\n")
+	for _, m := range methods() {
+		name := string(m.Name())
+		fmt.Fprintf(&doc, "| %s |", name)
+		for _, r := range roles {
+			var cells []string
+			for _, state := range []string{"there", "absent", "deleted"} {
+				cells = append(cells, w.seen(ids[r.name], name, state))
+			}
+			if len(slices.Compact(slices.Clone(cells))) == 1 {
+				cells = cells[:1]
+			}
+			fmt.Fprintf(&doc, " %s |", strings.Join(cells, " / "))
+		}
+		doc.WriteString("\n")
+	}
+	const path = "../docs/who-sees-what.md"
+	if *update {
+		if err := os.WriteFile(path, []byte(doc.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != doc.String() {
+		t.Errorf("%s is not current; run: go test ./service -run TestWhoSeesWhat -update\n%s", path, doc.String())
+	}
+}
+
+// seen is how a call ends for who makes it.
+func (w *world) seen(id identity, method, state string) string {
+	w.Helper()
+	// As it was, whatever the last call did.
+	for _, object := range []string{"db", "gone", "old", "nothing"} {
+		n, err := broker.ParseName(broker.KindSecrets, "vaults/dev/secrets/"+object)
+		w.must(err)
+		_, _ = w.store.DeleteSecret(w.Context(), n)
+		_ = w.store.PurgeSecret(w.Context(), n)
+	}
+	c := rpcs(furnish(w))[method]
+	a := asked{c.request, c.rest, c.body}
+	switch state {
+	case "absent":
+		a = a.instead(w.T, "crets/db", "crets/nothing").instead(w.T, "crets/gone", "crets/nothing")
+	case "deleted":
+		a = a.instead(w.T, "crets/db", "crets/gone")
+	default: // of what takes a deleted secret, one that is not
+		a = a.instead(w.T, "crets/gone", "crets/db")
+	}
+	reply, err := w.call(id, a.request)
+	switch v := itemVerdict(reply, err); v.reason {
+	case "":
+		if err != nil {
+			return err.Error()
+		}
+		return "ok" + shown(reply)
+	case "POLICY_DENIED":
+		return "denied"
+	case "NO_CREDENTIALS":
+		return "who?"
+	case "SECRET_NOT_FOUND":
+		return "not found"
+	case "SECRET_SOFT_DELETED":
+		return "soft-deleted"
+	default:
+		return v.reason
+	}
+}
+
+// shown is what a list shows, or a question answers.
+func shown(reply proto.Message) string {
+	var names []string
+	switch r := reply.(type) {
+	case *keywardv1.ListSecretsResponse:
+		for _, s := range r.GetSecrets() {
+			names = append(names, s.GetName())
+		}
+	case *keywardv1.ListDeletedSecretsResponse:
+		for _, s := range r.GetDeletedSecrets() {
+			names = append(names, s.GetName())
+		}
+	default:
+		return ""
+	}
+	for i, n := range names {
+		names[i] = n[strings.LastIndex(n, "/")+1:]
+	}
+	return ": " + strings.Join(names, ", ")
+}
+
+const whoSeesWhatPreamble = `# Who sees what
+
+Made of real calls by a test (` + "`go test ./service -run TestWhoSeesWhat -update`" + `), and checked by it.
+
+Each row is a method, each column who calls it. The vault ` + "`dev`" + ` has a secret ` + "`db`" + `, a deleted one ` + "`gone`" + `, and none called
+` + "`nothing`" + `. A cell is how the call ends on one that is there, one that is absent, and one that is deleted: "a / b / c", or once if
+they are the same. "denied" is POLICY_DENIED, "who?" is NO_CREDENTIALS. Methods of a whole vault have one answer; BatchGetSecrets is
+that of its one item; CheckAccess asks about another.
+
+What to look for: whoever is denied is told the same whether or not there is such a secret, or such a vault (a test holds the replies
+equal to the byte). Only who may do something with a name learns whether it is there.
+
+## The roles
+
+| role | rights |
+|---|---|
+`
