@@ -115,10 +115,10 @@ func CheckAlgorithm(op KeyOp, alg Algorithm, t KeyType, curve Curve, bits int) e
 // them. HMACs are of data of any length. The error is CodeBadField of "value".
 func CheckDigest(alg Algorithm, digest []byte) error {
 	f := algorithms[alg]
-	if f.Type == KeyTypeOct {
-		return nil
-	}
-	if f.Hash == 0 || len(digest) != f.Hash.Size() {
+	switch {
+	case !slices.Contains(f.Ops, KeyOpSign):
+		return badInput("this algorithm does not sign")
+	case f.Type != KeyTypeOct && len(digest) != f.Hash.Size():
 		return badInput(fmt.Sprintf("the digest has %d bytes; %s takes %d, of %v", len(digest), alg, f.Hash.Size(), f.Hash))
 	}
 	return nil

@@ -267,7 +267,8 @@ type KeyStore interface {
 	WrapKey(ctx context.Context, name Name, alg Algorithm, in Cipher) (CipherResult, error)
 	UnwrapKey(ctx context.Context, name Name, alg Algorithm, in Cipher) (CipherResult, error)
 
-	// Sign and Verify take a digest, not what was digested.
+	// Sign and Verify take a digest, not what was digested; the HMACs, HS256 and
+	// the like, take what they authenticate.
 	Sign(ctx context.Context, name Name, alg Algorithm, digest []byte) (Signature, error)
 	Verify(ctx context.Context, name Name, alg Algorithm, digest, signature []byte) (Verdict, error)
 }

@@ -105,26 +105,30 @@ func testBadImports(f keyFixture) {
 		"a padded number":            with(a, map[string]string{"x": a.members()["x"] + "="}),
 		"a number in another base64": with(a, map[string]string{"x": "+/" + a.members()["x"][2:]}),
 		"a number that is no text":   `{"kty":"EC","crv":"P-256","x":1,"y":2,"d":3}`,
-		"a member twice":             strings.TrimSuffix(a.material(), "}") + `,"d":"` + b.members()["d"] + `"}`,
+		"a member twice":             strings.TrimSuffix(a.material(), "}") + `,"d":"` + a.members()["d"] + `"}`,
 		"a k256 point off its curve": with(k256, map[string]string{"y": flipped(k256.members()["y"])}),
+		"a number with loose bits":   with(a, map[string]string{"x": loosened(a.members()["x"])}),
 		"a k256 d of the order":      with(k256, map[string]string{"d": number(k256N)}),
-		"an RSA public half":         with(rsaKey, map[string]string{"d": "", "p": "", "q": "", "dp": "", "dq": "", "qi": ""}),
-		"an even n":                  with(rsaKey, map[string]string{"n": number(new(big.Int).Add(rsaKey.rsa.N, one))}),
-		"another n":                  with(rsaKey, map[string]string{"n": flipped(r["n"])}),
-		"another d":                  with(rsaKey, map[string]string{"d": flipped(r["d"])}),
-		"a d of one":                 with(rsaKey, map[string]string{"d": "AQ"}),
-		"another dp":                 with(rsaKey, map[string]string{"dp": flipped(r["dp"])}),
-		"another dq":                 with(rsaKey, map[string]string{"dq": flipped(r["dq"])}),
-		"another qi":                 with(rsaKey, map[string]string{"qi": flipped(r["qi"])}),
-		"dp and dq swapped":          with(rsaKey, map[string]string{"dp": r["dq"], "dq": r["dp"]}),
-		"p twice":                    with(rsaKey, map[string]string{"q": r["p"]}),
-		"a prime of one":             with(rsaKey, map[string]string{"p": "AQ", "q": r["n"]}),
-		"an e of one":                with(rsaKey, map[string]string{"e": "AQ"}),
-		"an even e":                  with(rsaKey, map[string]string{"e": "AQAA"}),
-		"an e too large":             with(rsaKey, map[string]string{"e": "AQAAAAE"}),
-		"another e":                  with(rsaKey, map[string]string{"e": "Aw"}),
-		"an n that is far too long":  with(rsaKey, map[string]string{"n": strings.Repeat("_", 8000)}),
-		"more than a key ever is":    with(rsaKey, map[string]string{"x5c": strings.Repeat("A", 20<<10)}),
+		"a k256 d of the order and one": with(k256, map[string]string{
+			"d": number(new(big.Int).Add(k256N, one)), "x": number(k256Gx), "y": number(k256Gy),
+		}),
+		"an RSA public half":        with(rsaKey, map[string]string{"d": "", "p": "", "q": "", "dp": "", "dq": "", "qi": ""}),
+		"an even n":                 with(rsaKey, map[string]string{"n": number(new(big.Int).Add(rsaKey.rsa.N, one))}),
+		"another n":                 with(rsaKey, map[string]string{"n": flipped(r["n"])}),
+		"another d":                 with(rsaKey, map[string]string{"d": flipped(r["d"])}),
+		"a d of one":                with(rsaKey, map[string]string{"d": "AQ"}),
+		"another dp":                with(rsaKey, map[string]string{"dp": flipped(r["dp"])}),
+		"another dq":                with(rsaKey, map[string]string{"dq": flipped(r["dq"])}),
+		"another qi":                with(rsaKey, map[string]string{"qi": flipped(r["qi"])}),
+		"dp and dq swapped":         with(rsaKey, map[string]string{"dp": r["dq"], "dq": r["dp"]}),
+		"p twice":                   with(rsaKey, map[string]string{"q": r["p"]}),
+		"a prime of one":            with(rsaKey, map[string]string{"p": "AQ", "q": r["n"]}),
+		"an e of one":               with(rsaKey, map[string]string{"e": "AQ"}),
+		"an even e":                 with(rsaKey, map[string]string{"e": "AQAA"}),
+		"an e too large":            with(rsaKey, map[string]string{"e": "AQAAAAE"}),
+		"another e":                 with(rsaKey, map[string]string{"e": "Aw"}),
+		"an n that is far too long": with(rsaKey, map[string]string{"n": strings.Repeat("_", 8000)}),
+		"more than a key ever is":   with(rsaKey, map[string]string{"x5c": strings.Repeat("A", 20<<10)}),
 	}
 	name := f.name("bad-import")
 	for label, material := range tests {
@@ -145,6 +149,13 @@ func testBadImports(f keyFixture) {
 		NewKey: broker.NewKey{Enabled: true, Ops: []broker.KeyOp{broker.KeyOpEncrypt}}, Material: broker.NewValue(a.material()),
 	})
 	f.wantBadField("ImportKey for what the type does not do", err, "")
+}
+
+// loosened sets the bits of the last letter that no byte has.
+func loosened(text string) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := len(text) - 1
+	return text[:last] + string(letters[strings.IndexByte(letters, text[last])|3])
 }
 
 func slicesOf(s ...string) []string { return s }

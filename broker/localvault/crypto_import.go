@@ -157,7 +157,7 @@ func (j jwk) rsa() (*rsa.PrivateKey, error) {
 	case !slices.Contains(rsaBits, n.BitLen()):
 		return nil, errors.New("an RSA key has 2048, 3072 or 4096 bits")
 	case p.BitLen() != n.BitLen()/2, q.BitLen() != n.BitLen()/2, p.Cmp(q) == 0,
-		new(big.Int).Mul(p, q).Cmp(n) != 0, !p.ProbablyPrime(primeRounds), !q.ProbablyPrime(primeRounds):
+		!p.ProbablyPrime(primeRounds), !q.ProbablyPrime(primeRounds):
 		return nil, errors.New("its p and q are not the two primes of its n")
 	}
 	k := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: int(numbers["e"].Int64())}, D: numbers["d"], Primes: []*big.Int{p, q}}

@@ -142,16 +142,16 @@ func pad(plain []byte) []byte {
 // is wrong.
 func unpad(padded []byte) ([]byte, bool) {
 	last := padded[len(padded)-aes.BlockSize:]
-	n := int(last[aes.BlockSize-1])
-	good := subtle.ConstantTimeLessOrEq(1, n) & subtle.ConstantTimeLessOrEq(n, aes.BlockSize)
+	n := last[aes.BlockSize-1]
+	good := subtle.ConstantTimeLessOrEq(1, int(n)) & subtle.ConstantTimeLessOrEq(int(n), aes.BlockSize)
 	for i, b := range last {
-		ours := subtle.ConstantTimeLessOrEq(aes.BlockSize-i, n)
-		good &= subtle.ConstantTimeSelect(ours, subtle.ConstantTimeByteEq(b, byte(n)), 1)
+		ours := subtle.ConstantTimeLessOrEq(aes.BlockSize-i, int(n))
+		good &= subtle.ConstantTimeSelect(ours, subtle.ConstantTimeByteEq(b, n), 1)
 	}
 	if good == 0 {
 		return padded, false
 	}
-	return padded[:len(padded)-n], true
+	return padded[:len(padded)-int(n)], true
 }
 
 // wrapIV is RFC 3394's, section 2.2.3.1.

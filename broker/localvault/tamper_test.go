@@ -69,13 +69,15 @@ func records(tb testing.TB, v *Vault) map[record][]byte {
 	tb.Helper()
 	all := make(map[record][]byte)
 	err := v.db.View(func(tx *bbolt.Tx) error {
-		for _, bucket := range [][]byte{secretShelf.heads, secretShelf.metadata, secretShelf.values} {
-			err := tx.Bucket(bucket).ForEach(func(k, stored []byte) error {
-				all[record{string(bucket), string(k)}] = bytes.Clone(stored)
-				return nil
-			})
-			if err != nil {
-				return err
+		for _, s := range shelves {
+			for _, bucket := range [][]byte{s.heads, s.metadata, s.values} {
+				err := tx.Bucket(bucket).ForEach(func(k, stored []byte) error {
+					all[record{string(bucket), string(k)}] = bytes.Clone(stored)
+					return nil
+				})
+				if err != nil {
+					return err
+				}
 			}
 		}
 		return nil
