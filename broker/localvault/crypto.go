@@ -15,7 +15,8 @@ import (
 )
 
 // privateKey is a whole key, in memory for as long as it is used. Exactly one of
-// the four is set.
+// the four is set. RSA and the NIST curves are used in constant time; how long a
+// signature with P-256K takes depends on its nonce, as that module is made.
 type privateKey struct {
 	rsa  *rsa.PrivateKey
 	ec   *ecdsa.PrivateKey

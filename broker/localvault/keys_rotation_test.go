@@ -1,6 +1,7 @@
 package localvault_test
 
 import (
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -240,5 +241,26 @@ func TestRotationPolicyOfAManagedHSM(t *testing.T) {
 		if len(before.Actions) != tt.want-1 || len(after.Actions) != tt.want || !before.Created.IsZero() || after.Created.IsZero() {
 			t.Errorf("%s: %v, then %v", label, before, after)
 		}
+	}
+}
+
+// A restored key is rotated as it was before.
+func TestBackupKeepsTheRotationPolicy(t *testing.T) {
+	v := open(t, config(t.TempDir()))
+	store, name := v.Keys(), keyName(t, "a")
+	rotating(t, v, "a", broker.NewKey{Enabled: true}, rotateAfter("P30D", "P90D"))
+	want, err := store.GetRotationPolicy(t.Context(), name)
+	must(t, err)
+	blob, err := store.BackupKey(t.Context(), name)
+	must(t, err)
+	_, err = store.DeleteKey(t.Context(), name)
+	must(t, err)
+	must(t, store.PurgeKey(t.Context(), name))
+	_, err = store.RestoreKey(t.Context(), vaultName(t), blob)
+	must(t, err)
+	got, err := store.GetRotationPolicy(t.Context(), name)
+	must(t, err)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("a restored policy %v, want %v", got, want)
 	}
 }

@@ -62,8 +62,7 @@ func (r *rotator) wait(ctx context.Context, next time.Time, ok bool) {
 	for {
 		var timer <-chan time.Time
 		if ok {
-			// By the clock on the wall: next comes from the file.
-			left := next.Sub(time.Now().Round(0))
+			left := time.Until(next) // by the clock on the wall: next comes from the file
 			if left <= 0 {
 				return
 			}
@@ -97,8 +96,10 @@ func (r *rotator) rotateDue(ctx context.Context) (next time.Time, ok bool) {
 		}
 		k, err := r.keys.rotate(ctx, name, stillDue)
 		switch {
-		case errors.Is(err, errNotDue), broker.CodeOf(err) == broker.CodeKeyNotFound, broker.CodeOf(err) == broker.CodeKeyDisabled:
-			// Somebody changed it since: that wakes the rotator.
+		case broker.CodeOf(err) == broker.CodeKeyNotFound, broker.CodeOf(err) == broker.CodeKeyDisabled:
+			// Somebody took it out of use. Whatever brings it back wakes the rotator.
+		case errors.Is(err, errNotDue):
+			soonest(time.Now().Add(rotatorRetry)) // it was changed since, or the clock was set
 		case err != nil:
 			if ctx.Err() == nil {
 				r.keys.v.log.WarnContext(ctx, "a key that is due could not be rotated, and will be tried again",
