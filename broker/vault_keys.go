@@ -209,7 +209,8 @@ type Signature struct {
 	Key   Name
 }
 
-// Verdict is whether a signature is good.
+// Verdict is whether a signature is good. Key has the version that was used only
+// if the vault says so, which Key Vault does not.
 type Verdict struct {
 	Valid bool
 	Key   Name

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -41,8 +43,8 @@ func (c *Client) ImportKey(ctx context.Context, name broker.Name, k broker.KeyIm
 // not quote it.
 func withOps(jwk broker.Value, ops []broker.KeyOp) (broker.Value, error) {
 	bad := &broker.Error{Code: broker.CodeBadField, Field: "value", Message: "want a JSON Web Key"}
-	var members map[string]json.RawMessage
-	if json.Unmarshal([]byte(jwk.Reveal()), &members) != nil || members == nil {
+	members, ok := membersOf(jwk.Reveal())
+	if !ok {
 		return broker.Value{}, bad
 	}
 	delete(members, "kid")
@@ -59,6 +61,32 @@ func withOps(jwk broker.Value, ops []broker.KeyOp) (broker.Value, error) {
 	}
 	defer clear(text)
 	return broker.NewValue(string(text)), nil
+}
+
+// membersOf returns the members of a JSON object, each of which is there once.
+func membersOf(text string) (map[string]json.RawMessage, bool) {
+	dec := json.NewDecoder(strings.NewReader(text))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, false
+	}
+	members := map[string]json.RawMessage{}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, false
+		}
+		key, _ := name.(string) // an object's names are
+		var value json.RawMessage
+		if _, twice := members[key]; twice || dec.Decode(&value) != nil {
+			return nil, false
+		}
+		members[key] = value
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, false
+	}
+	_, err := dec.Token()
+	return members, errors.Is(err, io.EOF)
 }
 
 // RotateKey implements broker.KeyStore. It is never tried twice.
