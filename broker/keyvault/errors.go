@@ -104,6 +104,9 @@ func (k call) about(e *broker.Error) {
 		}
 	}
 	if !strings.HasPrefix(k.path, keysPath) && !strings.HasPrefix(k.path, deletedKeysPath) {
+		if e.Code == broker.CodeKeyNotFound { // in answer to another question
+			e.Code, e.RetryAfter = broker.CodeVaultUnavailable, soon
+		}
 		return
 	}
 	e.Code = cmp.Or(ofKeys[e.Code], e.Code)
