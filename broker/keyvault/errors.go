@@ -104,8 +104,12 @@ func (k call) about(e *broker.Error) {
 		}
 	}
 	if !strings.HasPrefix(k.path, keysPath) && !strings.HasPrefix(k.path, deletedKeysPath) {
-		if e.Code == broker.CodeKeyNotFound { // in answer to another question
+		// In answer to another question.
+		switch e.Code {
+		case broker.CodeKeyNotFound:
 			e.Code, e.RetryAfter = broker.CodeVaultUnavailable, soon
+		case broker.CodeKeyDisabled, broker.CodeKeyOperationForbidden:
+			e.Code, e.RetryAfter, e.Message = broker.CodeVaultAuthentication, granting, ""
 		}
 		return
 	}
