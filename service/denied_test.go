@@ -59,6 +59,15 @@ func (a asked) instead(t *testing.T, old, with string) asked {
 	return asked{other, strings.ReplaceAll(a.rest, old, with), strings.ReplaceAll(a.body, old, with)}
 }
 
+// renamed returns a for another secret or key, deleted or not.
+func (a asked) renamed(t *testing.T, old, with string) asked {
+	t.Helper()
+	for _, kind := range []string{"ecrets/", "eys/"} {
+		a = a.instead(t, kind+old, kind+with)
+	}
+	return a
+}
+
 // answered is all that a client is sent, as text.
 func (w *world) answered(id identity, a asked) (overGRPC, overREST string) {
 	w.Helper()
@@ -85,11 +94,15 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 	// The stranger has rights elsewhere, of every kind.
 	w := newWorld(t, withPolicies(t, `
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Secret in Vault::"other");
+		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Key in Vault::"other");
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource == Vault::"other");`))
 	table := rpcs(furnish(w))
 	var calls atomic.Int64
-	w.store.SetHook(func(context.Context, string, broker.Name) error { calls.Add(1); return nil })
+	count := func(context.Context, string, broker.Name) error { calls.Add(1); return nil }
+	w.store.SetHook(count)
 	defer w.store.SetHook(nil)
+	w.keys.SetHook(count)
+	defer w.keys.SetHook(nil)
 	stranger := w.cert("/stranger")
 	for _, m := range methods() {
 		name := string(m.Name())
@@ -103,12 +116,14 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 			there := asked{c.request, c.rest, c.body}
 			others := map[string]asked{"no such vault": there.instead(t, "vaults/dev", "vaults/nowhere")}
 			switch name {
-			case "ListSecrets", "ListDeletedSecrets":
+			case "ListSecrets", "ListDeletedSecrets", "ListKeys", "ListDeletedKeys":
 			case "RestoreSecret":
 				others["no backup"] = asked{&keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: []byte("x")}, c.rest, `{"blob":"eA=="}`}
+			case "RestoreKey":
+				others["no backup"] = asked{&keywardv1.RestoreKeyRequest{Parent: "vaults/dev", Blob: []byte("x")}, c.rest, `{"blob":"eA=="}`}
 			default:
-				others["absent"] = there.instead(t, "crets/db", "crets/nothing").instead(t, "crets/gone", "crets/nothing")
-				others["the other state"] = there.instead(t, "crets/db", "crets/GONE").instead(t, "crets/gone", "crets/db")
+				others["absent"] = there.renamed(t, "db", "nothing").renamed(t, "gone", "nothing")
+				others["the other state"] = there.renamed(t, "db", "GONE").renamed(t, "gone", "db")
 			}
 			wantGRPC, wantREST := w.answered(stranger, there)
 			for what, other := range others {
