@@ -96,8 +96,12 @@ func (o GetSecretOptions) knows(s Secret) bool {
 // A caller whom no policy could let list anything in the vault is denied before
 // the vault is asked.
 func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) (SecretPage, error) {
-	got, err := list(ctx, b, c, ActionListSecrets, vault, p,
-		func(ctx context.Context, store SecretStore) (Whole[*Secret], error) {
+	got, err := list(ctx, b, c, ActionListSecrets, vault, KindSecrets, p,
+		func(ctx context.Context) (Whole[*Secret], error) {
+			store, err := b.secrets(vault)
+			if err != nil {
+				return Whole[*Secret]{}, err
+			}
 			if l, ok := store.(WholeLister); ok {
 				return l.AllSecrets(ctx, vault)
 			}
@@ -125,25 +129,34 @@ func (b *Broker) ListSecretVersions(ctx context.Context, c Caller, name Name, p 
 		if err != nil {
 			return SecretPage{}, err
 		}
-		// The token is the last version of the page before. Versions are never
-		// removed one by one, so it is still there unless the secret went.
-		if p.Token != "" {
-			i := slices.IndexFunc(all, func(s Secret) bool { return s.Name.Version() == p.Token })
-			if i < 0 {
-				return SecretPage{}, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "the list has changed; begin again"}
-			}
-			all = all[i+1:]
-		}
-		out := SecretPage{Secrets: all}
-		if len(all) > size {
-			out.Secrets = all[:size]
-			out.Next = all[size-1].Name.Version()
+		some, next, err := versionsBehind(all, func(s Secret) Name { return s.Name }, p.Token, size)
+		out := SecretPage{Secrets: some, Next: next}
+		if err != nil {
+			return SecretPage{}, err
 		}
 		for _, s := range out.Secrets {
 			ev.Items = append(ev.Items, Item{Resource: s.Name, Decision: ev.Decision, Outcome: OutcomeOK})
 		}
 		return out, nil
 	})
+}
+
+// versionsBehind returns the first of all versions behind token, at most size of
+// them, and the token of what follows. That is the last version of a page:
+// versions are never removed one by one, so it is still there unless the whole
+// went.
+func versionsBehind[T any](all []T, name func(T) Name, token string, size int) (some []T, next string, err error) {
+	if token != "" {
+		i := slices.IndexFunc(all, func(v T) bool { return name(v).Version() == token })
+		if i < 0 {
+			return nil, "", &Error{Code: CodeBadPageToken, Field: "page_token", Message: "the list has changed; begin again"}
+		}
+		all = all[i+1:]
+	}
+	if len(all) > size {
+		return all[:size], name(all[size-1]).Version(), nil
+	}
+	return all, "", nil
 }
 
 func wantBase(n Name) error {

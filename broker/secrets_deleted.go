@@ -21,8 +21,12 @@ func (b *Broker) GetDeletedSecret(ctx context.Context, c Caller, name Name) (Del
 // ListDeletedSecrets returns a page of the vault's soft-deleted secrets that
 // the caller may list, as ListSecrets does.
 func (b *Broker) ListDeletedSecrets(ctx context.Context, c Caller, vault Name, p Page) (DeletedSecretPage, error) {
-	got, err := list(ctx, b, c, ActionListDeletedSecrets, vault, p,
-		func(ctx context.Context, store SecretStore) (Whole[*DeletedSecret], error) {
+	got, err := list(ctx, b, c, ActionListDeletedSecrets, vault, KindSecrets, p,
+		func(ctx context.Context) (Whole[*DeletedSecret], error) {
+			store, err := b.secrets(vault)
+			if err != nil {
+				return Whole[*DeletedSecret]{}, err
+			}
 			if l, ok := store.(WholeLister); ok {
 				return l.AllDeletedSecrets(ctx, vault)
 			}
