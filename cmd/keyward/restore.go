@@ -77,7 +77,7 @@ func readData(a *app, what, file string, most int64) (broker.Value, error) {
 		defer f.Close()
 		in = f
 	} else if _, ok := terminal(a.in); ok {
-		return broker.Value{}, advise("the "+what+": a terminal has none", "name a file, or pipe it in")
+		return broker.Value{}, advise("the "+what+": a terminal has none", "name the file, or pipe it in")
 	}
 	b, err := io.ReadAll(io.LimitReader(in, most+1))
 	if err != nil {
