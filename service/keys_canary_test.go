@@ -110,7 +110,7 @@ func TestKeyCanary(t *testing.T) {
 			for form, coded := range map[string]string{
 				"plain": s, "quoted": strings.Trim(fmt.Sprintf("%q", s), `"`), "hex": hex.EncodeToString([]byte(s)),
 				"base64": base64.StdEncoding.EncodeToString([]byte(s[:len(s)/3*3])), "base64url": base64.RawURLEncoding.EncodeToString([]byte(s[:len(s)/3*3])),
-				"bytes": strings.Trim(fmt.Sprint([]byte(s)), "[]"),
+				"bytes": strings.Trim(fmt.Sprintf("%d", []byte(s)), "[]"),
 			} {
 				if strings.Contains(text, coded) {
 					t.Errorf("%s has the secret %d, %s", place, i, form)

@@ -9,13 +9,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"sync"
 
+	"github.com/go-jose/go-jose/v4"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
@@ -104,7 +104,7 @@ func keyRPCs(f furnished) map[string]rpc {
 	is := func(m proto.Message, kty string) bool {
 		k := m.(*keywardv1.Key)
 		return k.GetName() == db && len(k.GetVersion()) == 32 && k.GetEnabled() && k.GetEtag() != "" && k.GetPublicJwk().GetKty() == kty &&
-			bytes.HasPrefix([]byte(k.GetPublicPem()), []byte("-----BEGIN PUBLIC KEY-----\n")) && len(k.GetKeyOps()) > 0
+			strings.HasPrefix(k.GetPublicPem(), "-----BEGIN PUBLIC KEY-----\n") && len(k.GetKeyOps()) > 0
 	}
 	isRSA := func(m proto.Message) bool { return is(m, "RSA") }
 	isEC := func(m proto.Message) bool { return is(m, "EC") }

@@ -76,17 +76,17 @@ type Deletion struct {
 	ScheduledPurgeDate *UnixTime `json:"scheduledPurgeDate,omitempty"`
 }
 
-// DeletedKey is a soft-deleted key, and DeletedKeyItem one in a list.
-type (
-	DeletedKey struct {
-		Deletion
-		Key
-	}
-	DeletedKeyItem struct {
-		Deletion
-		KeyItem
-	}
-)
+// DeletedKey is a soft-deleted key.
+type DeletedKey struct {
+	Deletion
+	Key
+}
+
+// DeletedKeyItem is a soft-deleted key in a list.
+type DeletedKeyItem struct {
+	Deletion
+	KeyItem
+}
 
 // CreateKeyRequest is the body of a create.
 type CreateKeyRequest struct {
@@ -147,17 +147,17 @@ type OperationResult struct {
 // Sealed are bytes that may be a plaintext or a key: as Blob.
 type Sealed = Blob
 
-// VerifyRequest is the body of a verify, and VerifyResult its reply.
-type (
-	VerifyRequest struct {
-		Algorithm broker.Algorithm `json:"alg"`
-		Digest    Bytes            `json:"digest"`
-		Signature Bytes            `json:"value"`
-	}
-	VerifyResult struct {
-		Value *bool `json:"value"`
-	}
-)
+// VerifyRequest is the body of a verify.
+type VerifyRequest struct {
+	Algorithm broker.Algorithm `json:"alg"`
+	Digest    Bytes            `json:"digest"`
+	Signature Bytes            `json:"value"`
+}
+
+// VerifyResult is its reply.
+type VerifyResult struct {
+	Value *bool `json:"value"`
+}
 
 // RotationPolicy is when a key is rotated.
 type RotationPolicy struct {

@@ -1,16 +1,15 @@
 package main
 
 import (
+	// The hashes of the algorithms.
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-
-	// The hashes of the algorithms.
-	_ "crypto/sha256"
-	_ "crypto/sha512"
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/hex"
 	"errors"
-
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
