@@ -19,14 +19,15 @@ const (
 	maxWalkPages = 10_000
 )
 
-// listed is an item of a list, *Secret or *DeletedSecret: it has the name of a
-// secret without a version.
+// listed is an item of a list, such as *Secret or *DeletedKey: it has the name of
+// an object without a version.
 type listed interface {
 	comparable
 	listedAs() Name
 }
 
 func (s *Secret) listedAs() Name { return s.Name }
+func (k *Key) listedAs() Name    { return k.Name }
 
 // pages asks a store for a page.
 type pages[T listed] func(ctx context.Context, p Page) ([]T, string, error)
@@ -128,8 +129,8 @@ type part[T listed] struct {
 // is given out only if there is more that this caller may list: that there are
 // names behind the last of his is not told.
 func list[T listed](
-	ctx context.Context, b *Broker, c Caller, a Action, vault Name, p Page,
-	whole func(context.Context, SecretStore) (Whole[T], error),
+	ctx context.Context, b *Broker, c Caller, a Action, of Name, p Page,
+	whole func(context.Context) (Whole[T], error),
 ) (part[T], error) {
 	size, err := pageSize(p.Size)
 	if err != nil {
@@ -140,12 +141,8 @@ func list[T listed](
 			return part[T]{}, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "begin the list again"}
 		}
 	}
-	return read(ctx, b, c, a, vault.Collection(KindSecrets), func(ctx context.Context, ev *Event) (part[T], error) {
-		store, err := b.secrets(vault)
-		if err != nil {
-			return part[T]{}, err
-		}
-		all, err := whole(ctx, store)
+	return read(ctx, b, c, a, of, func(ctx context.Context, ev *Event) (part[T], error) {
+		all, err := whole(ctx)
 		if err != nil {
 			return part[T]{}, err
 		}
@@ -230,6 +227,27 @@ func (b *Broker) authorizeAll(ctx context.Context, r Request, names []Name) ([]D
 		}
 	}
 	return decisions, errors.Join(errs...)
+}
+
+// versionsPage returns a page of all versions of an object. A token is the last
+// version of the page before: versions are never removed one by one, so it is
+// still there unless the object went.
+func versionsPage[T any](all []T, version func(T) Name, p Page) (page []T, next string, err error) {
+	size, err := pageSize(p.Size)
+	if err != nil {
+		return nil, "", err
+	}
+	if p.Token != "" {
+		i := slices.IndexFunc(all, func(v T) bool { return version(v).Version() == p.Token })
+		if i < 0 {
+			return nil, "", &Error{Code: CodeBadPageToken, Field: "page_token", Message: "the list has changed; begin again"}
+		}
+		all = all[i+1:]
+	}
+	if len(all) > size {
+		return all[:size], version(all[size-1]).Version(), nil
+	}
+	return all, "", nil
 }
 
 func pageSize(n int) (int, error) {

@@ -11,6 +11,8 @@ type Kind string
 const (
 	KindSecrets        Kind = "secrets"
 	KindDeletedSecrets Kind = "deletedSecrets"
+	KindKeys           Kind = "keys"
+	KindDeletedKeys    Kind = "deletedKeys"
 	KindCertificates   Kind = "certificates"
 )
 

@@ -96,8 +96,12 @@ func (o GetSecretOptions) knows(s Secret) bool {
 // A caller whom no policy could let list anything in the vault is denied before
 // the vault is asked.
 func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) (SecretPage, error) {
-	got, err := list(ctx, b, c, ActionListSecrets, vault, p,
-		func(ctx context.Context, store SecretStore) (Whole[*Secret], error) {
+	got, err := list(ctx, b, c, ActionListSecrets, vault.Collection(KindSecrets), p,
+		func(ctx context.Context) (Whole[*Secret], error) {
+			store, err := b.secrets(vault)
+			if err != nil {
+				return Whole[*Secret]{}, err
+			}
 			if l, ok := store.(WholeLister); ok {
 				return l.AllSecrets(ctx, vault)
 			}
@@ -109,8 +113,7 @@ func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) 
 // ListSecretVersions returns a page of a secret's versions, newest first.
 // p.Size is 1 to 1000, or 0 for 100.
 func (b *Broker) ListSecretVersions(ctx context.Context, c Caller, name Name, p Page) (SecretPage, error) {
-	size, err := pageSize(p.Size)
-	if err != nil {
+	if _, err := pageSize(p.Size); err != nil {
 		return SecretPage{}, err
 	}
 	if err := wantBase(name); err != nil {
@@ -125,24 +128,11 @@ func (b *Broker) ListSecretVersions(ctx context.Context, c Caller, name Name, p 
 		if err != nil {
 			return SecretPage{}, err
 		}
-		// The token is the last version of the page before. Versions are never
-		// removed one by one, so it is still there unless the secret went.
-		if p.Token != "" {
-			i := slices.IndexFunc(all, func(s Secret) bool { return s.Name.Version() == p.Token })
-			if i < 0 {
-				return SecretPage{}, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "the list has changed; begin again"}
-			}
-			all = all[i+1:]
-		}
-		out := SecretPage{Secrets: all}
-		if len(all) > size {
-			out.Secrets = all[:size]
-			out.Next = all[size-1].Name.Version()
-		}
-		for _, s := range out.Secrets {
+		page, next, err := versionsPage(all, func(s Secret) Name { return s.Name }, p)
+		for _, s := range page {
 			ev.Items = append(ev.Items, Item{Resource: s.Name, Decision: ev.Decision, Outcome: OutcomeOK})
 		}
-		return out, nil
+		return SecretPage{Secrets: page, Next: next}, err
 	})
 }
 

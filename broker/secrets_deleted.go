@@ -21,8 +21,12 @@ func (b *Broker) GetDeletedSecret(ctx context.Context, c Caller, name Name) (Del
 // ListDeletedSecrets returns a page of the vault's soft-deleted secrets that
 // the caller may list, as ListSecrets does.
 func (b *Broker) ListDeletedSecrets(ctx context.Context, c Caller, vault Name, p Page) (DeletedSecretPage, error) {
-	got, err := list(ctx, b, c, ActionListDeletedSecrets, vault, p,
-		func(ctx context.Context, store SecretStore) (Whole[*DeletedSecret], error) {
+	got, err := list(ctx, b, c, ActionListDeletedSecrets, vault.Collection(KindSecrets), p,
+		func(ctx context.Context) (Whole[*DeletedSecret], error) {
+			store, err := b.secrets(vault)
+			if err != nil {
+				return Whole[*DeletedSecret]{}, err
+			}
 			if l, ok := store.(WholeLister); ok {
 				return l.AllDeletedSecrets(ctx, vault)
 			}
@@ -83,25 +87,36 @@ func (b *Broker) BackupSecret(ctx context.Context, c Caller, name Name) (Value, 
 		if err != nil {
 			return Value{}, err
 		}
-		blob, err := store.BackupSecret(ctx, name)
-		if CodeOf(err) == CodeValueTooLarge || blob.Len() > MaxBackupLen {
-			return Value{}, &Error{
-				Code: CodeValueTooLarge, Field: "name",
-				Message: "the backup is larger than 1 MiB, and could not be restored through the broker; back it up at the vault",
-			}
-		}
-		return blob, err
+		return boundBackup(store.BackupSecret(ctx, name))
 	})
+}
+
+// boundBackup refuses a backup that could not be restored.
+func boundBackup(blob Value, err error) (Value, error) {
+	if CodeOf(err) == CodeValueTooLarge || blob.Len() > MaxBackupLen {
+		return Value{}, &Error{
+			Code: CodeValueTooLarge, Field: "name",
+			Message: "the backup is larger than 1 MiB, and could not be restored through the broker; back it up at the vault",
+		}
+	}
+	return blob, err
+}
+
+func checkBlob(blob Value) error {
+	switch {
+	case blob.Len() == 0:
+		return &Error{Code: CodeBadField, Field: "blob", Message: "a blob is required"}
+	case blob.Len() > MaxBackupLen:
+		return &Error{Code: CodeValueTooLarge, Field: "blob", Message: "a blob is at most 1 MiB"}
+	}
+	return nil
 }
 
 // RestoreSecret brings back what BackupSecret returned. The blob hides the
 // secret's name: it is decided on the vault.
 func (b *Broker) RestoreSecret(ctx context.Context, c Caller, vault Name, blob Value) (Secret, error) {
-	switch {
-	case blob.Len() == 0:
-		return Secret{}, &Error{Code: CodeBadField, Field: "blob", Message: "a blob is required"}
-	case blob.Len() > MaxBackupLen:
-		return Secret{}, &Error{Code: CodeValueTooLarge, Field: "blob", Message: "a blob is at most 1 MiB"}
+	if err := checkBlob(blob); err != nil {
+		return Secret{}, err
 	}
 	return change(ctx, b, c, ActionRestoreSecret, vault, func(ctx context.Context, ev *Event) (Secret, error) {
 		store, err := b.secrets(vault)

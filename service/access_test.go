@@ -184,7 +184,7 @@ func TestQuestionsAreOfCanonicalNames(t *testing.T) {
 // A broker whose policies cannot explain themselves says so to those who may ask.
 func TestWhatCannotExplainItself(t *testing.T) {
 	w := newWorld(t, func(_ *service.Config, c *broker.Config) { c.Authorizer = brokertest.AuthorizerFunc(policy) })
-	table := rpcs(nil)
+	table := rpcs(furnished{})
 	for who, want := range map[string]map[string]verdict{
 		"/billing":  {"CheckAccess": {"Unimplemented", "NOT_SUPPORTED"}, "ListGrants": {"Unimplemented", "NOT_SUPPORTED"}},
 		"/stranger": {"CheckAccess": {"PermissionDenied", "POLICY_DENIED"}, "ListGrants": {"PermissionDenied", "POLICY_DENIED"}},

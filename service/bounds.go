@@ -28,16 +28,24 @@ var plainBound = bound{
 	err: broker.Error{Code: broker.CodeBadField, Message: "the request is larger than 64 KiB, or 256 KiB of JSON"},
 }
 
-// bounds are those of the methods that take a value or a blob. A legal value
+// blobBound is that of what takes a backup.
+var blobBound = bound{
+	message: maxMessage, body: maxMessage,
+	err: broker.Error{Code: broker.CodeValueTooLarge, Field: "blob", Message: "a request is at most 2 MiB, and a blob in it 1 MiB"},
+}
+
+// bounds are those of the methods that take a value, a key or a blob. A legal value
 // may grow sixfold as well, and both transports take the same.
 var bounds = map[string]bound{
 	keywardv1.SecretService_SetSecret_FullMethodName: {
 		message: 256 << 10, body: 256 << 10,
 		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "value", Message: "a request is at most 256 KiB, and a value in it 25600 bytes"},
 	},
-	keywardv1.SecretService_RestoreSecret_FullMethodName: {
-		message: maxMessage, body: maxMessage,
-		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "blob", Message: "a request is at most 2 MiB, and a blob in it 1 MiB"},
+	keywardv1.SecretService_RestoreSecret_FullMethodName: blobBound,
+	keywardv1.KeyService_RestoreKey_FullMethodName:       blobBound,
+	keywardv1.KeyService_ImportKey_FullMethodName: {
+		message: 64 << 10, body: 256 << 10,
+		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "jwk", Message: "a request is at most 64 KiB, and a key in it 16 KiB"},
 	},
 }
 

@@ -70,10 +70,19 @@ func (a asked) instead(t *testing.T, old, with string) asked {
 func (a asked) elsewhere(t *testing.T) map[string]asked {
 	t.Helper()
 	return map[string]asked{
-		"absent":          a.instead(t, "crets/db", "crets/nothing").instead(t, "crets/gone", "crets/nothing"),
-		"the other state": a.instead(t, "crets/db", "crets/GONE").instead(t, "crets/gone", "crets/db"),
+		"absent":          a.renamed(t, "db", "nothing").renamed(t, "gone", "nothing"),
+		"the other state": a.renamed(t, "db", "GONE").renamed(t, "gone", "db"),
 		"no such vault":   a.instead(t, "vaults/dev", "vaults/nowhere"),
 	}
+}
+
+// renamed returns a for another secret or key, deleted or not.
+func (a asked) renamed(t *testing.T, old, with string) asked {
+	t.Helper()
+	for _, kind := range []string{"ecrets/", "eys/"} {
+		a = a.instead(t, kind+old, kind+with)
+	}
+	return a
 }
 
 // answered is all that a client is sent, as text.
@@ -102,11 +111,15 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 	// The stranger has rights elsewhere, of every kind.
 	w := newWorld(t, withPolicies(t, `
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Secret in Vault::"other");
+		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Key in Vault::"other");
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource == Vault::"other");`))
 	table := rpcs(furnish(w))
 	var calls atomic.Int64
-	w.store.SetHook(func(context.Context, string, broker.Name) error { calls.Add(1); return nil })
+	count := func(context.Context, string, broker.Name) error { calls.Add(1); return nil }
+	w.store.SetHook(count)
 	defer w.store.SetHook(nil)
+	w.keys.SetHook(count)
+	defer w.keys.SetHook(nil)
 	stranger := w.cert("/stranger")
 	for _, m := range methods() {
 		name := string(m.Name())
@@ -119,8 +132,11 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 			w := w.in(t)
 			there := asked{request: c.request, rest: c.rest, body: c.body}
 			others := there.elsewhere(t)
-			if name == "RestoreSecret" {
+			switch name {
+			case "RestoreSecret":
 				others["no backup"] = asked{request: &keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: []byte("x")}, rest: c.rest, body: `{"blob":"eA=="}`}
+			case "RestoreKey":
+				others["no backup"] = asked{request: &keywardv1.RestoreKeyRequest{Parent: "vaults/dev", Blob: []byte("x")}, rest: c.rest, body: `{"blob":"eA=="}`}
 			}
 			wantGRPC, wantREST := w.answered(stranger, there)
 			for what, other := range others {

@@ -54,7 +54,7 @@ var answers = map[broker.Code]answer{
 	},
 	broker.CodeBadName: {
 		grpc: codes.InvalidArgument, level: slog.LevelDebug,
-		words: "the name is malformed; a secret is vaults/{vault}/secrets/{secret}",
+		words: "the name is malformed; a secret is vaults/{vault}/secrets/{secret}, a key vaults/{vault}/keys/{key}",
 	},
 	broker.CodeBadField: {
 		grpc: codes.InvalidArgument, level: slog.LevelDebug,
@@ -78,7 +78,7 @@ var answers = map[broker.Code]answer{
 	},
 	codeUnknownRoute: {
 		grpc: codes.NotFound, level: slog.LevelDebug,
-		words: "no such route; secrets are at /v1/vaults/{vault}/secrets/{secret}",
+		words: "no such route; /openapi.json has them all, such as /v1/vaults/{vault}/secrets/{secret}",
 	},
 	broker.CodeSecretExists: {
 		grpc: codes.AlreadyExists, level: slog.LevelDebug,
@@ -86,7 +86,7 @@ var answers = map[broker.Code]answer{
 	},
 	broker.CodeETagMismatch: {
 		grpc: codes.Aborted, level: slog.LevelDebug,
-		words: "the secret has changed since its etag was read; read it again",
+		words: "it has changed since its etag was read; read it again",
 	},
 	broker.CodeSecretDisabled: {
 		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
@@ -99,6 +99,30 @@ var answers = map[broker.Code]answer{
 	broker.CodeSecretInTransition: {
 		grpc: codes.Aborted, level: slog.LevelDebug, retry: time.Second,
 		words: "the secret is being deleted or recovered; try again in a moment",
+	},
+	broker.CodeKeyNotFound: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "there is no such key or version; create it first, or list the vault's keys",
+	},
+	broker.CodeKeyExists: {
+		grpc: codes.AlreadyExists, level: slog.LevelDebug,
+		words: "a key has this name; delete and purge it before its backup is restored",
+	},
+	broker.CodeKeyDisabled: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "the key is disabled; enable it, or make a new version",
+	},
+	broker.CodeKeySoftDeleted: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "a deleted key holds this name; undelete it or purge it first",
+	},
+	broker.CodeKeyOperationForbidden: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "the key may not be used for this, or not at this time; see what it is for, and from when to when",
+	},
+	broker.CodeKeyInTransition: {
+		grpc: codes.Aborted, level: slog.LevelDebug, retry: time.Second,
+		words: "the key is being deleted or recovered; try again in a moment",
 	},
 	broker.CodeVaultThrottled: {
 		grpc: codes.Unavailable, level: slog.LevelWarn, retry: time.Second,

@@ -33,12 +33,44 @@ func TestRoutes(t *testing.T) {
 		"DELETE /v1/{name=vaults/*/deletedSecrets/*}":           "PurgeSecret",
 		"POST /v1/{name=vaults/*/secrets/*}:backup":             "BackupSecret",
 		"POST /v1/{parent=vaults/*}/secrets:restore":            "RestoreSecret",
-		"POST /v1/access:check":                                 "CheckAccess",
-		"POST /v1/access:grants":                                "ListGrants",
+
+		"PUT /v1/{name=vaults/*/keys/*}":                       "CreateKey",
+		"POST /v1/{name=vaults/*/keys/*}:import":               "ImportKey",
+		"GET /v1/{name=vaults/*/keys/*}":                       "GetKey",
+		"GET /v1/{name=vaults/*/keys/*/versions/*}":            "GetKey",
+		"GET /v1/{parent=vaults/*}/keys":                       "ListKeys",
+		"GET /v1/{parent=vaults/*/keys/*}/versions":            "ListKeyVersions",
+		"PATCH /v1/{key.name=vaults/*/keys/*}":                 "UpdateKey",
+		"PATCH /v1/{key.name=vaults/*/keys/*/versions/*}":      "UpdateKey",
+		"DELETE /v1/{name=vaults/*/keys/*}":                    "DeleteKey",
+		"GET /v1/{name=vaults/*/deletedKeys/*}":                "GetDeletedKey",
+		"GET /v1/{parent=vaults/*}/deletedKeys":                "ListDeletedKeys",
+		"POST /v1/{name=vaults/*/deletedKeys/*}:undelete":      "UndeleteKey",
+		"DELETE /v1/{name=vaults/*/deletedKeys/*}":             "PurgeKey",
+		"POST /v1/{name=vaults/*/keys/*}:backup":               "BackupKey",
+		"POST /v1/{parent=vaults/*}/keys:restore":              "RestoreKey",
+		"POST /v1/{name=vaults/*/keys/*}:rotate":               "RotateKey",
+		"GET /v1/{name=vaults/*/keys/*}/rotationPolicy":        "GetRotationPolicy",
+		"PUT /v1/{name=vaults/*/keys/*}/rotationPolicy":        "UpdateRotationPolicy",
+		"POST /v1/{name=vaults/*/keys/*}:encrypt":              "Encrypt",
+		"POST /v1/{name=vaults/*/keys/*/versions/*}:encrypt":   "Encrypt",
+		"POST /v1/{name=vaults/*/keys/*}:decrypt":              "Decrypt",
+		"POST /v1/{name=vaults/*/keys/*/versions/*}:decrypt":   "Decrypt",
+		"POST /v1/{name=vaults/*/keys/*}:wrapKey":              "WrapKey",
+		"POST /v1/{name=vaults/*/keys/*/versions/*}:wrapKey":   "WrapKey",
+		"POST /v1/{name=vaults/*/keys/*}:unwrapKey":            "UnwrapKey",
+		"POST /v1/{name=vaults/*/keys/*/versions/*}:unwrapKey": "UnwrapKey",
+		"POST /v1/{name=vaults/*/keys/*}:sign":                 "Sign",
+		"POST /v1/{name=vaults/*/keys/*/versions/*}:sign":      "Sign",
+		"POST /v1/{name=vaults/*/keys/*}:verify":               "Verify",
+		"POST /v1/{name=vaults/*/keys/*/versions/*}:verify":    "Verify",
+
+		"POST /v1/access:check":  "CheckAccess",
+		"POST /v1/access:grants": "ListGrants",
 	}
 	for _, r := range rs {
 		method := want[r.httpMethod+" "+r.template]
-		if method == "" || r.rpc != "/keyward.v1.SecretService/"+method && r.rpc != "/keyward.v1.AccessService/"+method {
+		if method == "" || r.rpc != "/keyward.v1.SecretService/"+method && r.rpc != "/keyward.v1.KeyService/"+method && r.rpc != "/keyward.v1.AccessService/"+method {
 			t.Errorf("%s %s is %s", r.httpMethod, r.template, r.rpc)
 		}
 	}
@@ -56,7 +88,12 @@ func TestRoutes(t *testing.T) {
 // TestSecretFieldsAreRedacted walks every message of the API: a field that by
 // its name may carry a secret is debug_redact.
 func TestSecretFieldsAreRedacted(t *testing.T) {
-	secret := regexp.MustCompile(`(^|_)(value|page_token|blob|backup|password|pfx|pem|key_material|private_key|plaintext)$`)
+	secret := regexp.MustCompile(`(^|_)(value|page_token|blob|backup|password|pfx|pem|key_material|private_key|plaintext|jwk|key)$`)
+	// By their names alone they might.
+	public := map[protoreflect.FullName]bool{
+		"keyward.v1.Key.public_pem": true, "keyward.v1.Key.public_jwk": true, "keyward.v1.UpdateKeyRequest.key": true,
+		"keyward.v1.DeletedKey.key": true, "keyward.v1.WrapKeyResponse.wrapped_key": true, "keyward.v1.UnwrapKeyRequest.wrapped_key": true,
+	}
 	redacted := map[string]int{}
 	var walk func(protoreflect.MessageDescriptors)
 	walk = func(ms protoreflect.MessageDescriptors) {
@@ -68,7 +105,7 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 			}
 			for j := range m.Fields().Len() {
 				f := m.Fields().Get(j)
-				if !secret.MatchString(string(f.Name())) {
+				if !secret.MatchString(string(f.Name())) || public[f.FullName()] {
 					continue
 				}
 				redacted[string(f.Name())]++
@@ -81,7 +118,7 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 	for _, sd := range services() {
 		walk(sd.ParentFile().Messages())
 	}
-	for field, least := range map[string]int{"value": 2, "blob": 2, "page_token": 3, "next_page_token": 3} {
+	for field, least := range map[string]int{"value": 2, "blob": 4, "page_token": 6, "next_page_token": 6, "plaintext": 2, "jwk": 1, "key": 2} {
 		if redacted[field] < least {
 			t.Errorf("%d fields %q, want %d: the walk sees too little", redacted[field], field, least)
 		}

@@ -24,7 +24,7 @@ import (
 	"github.com/keyward/keyward/service"
 )
 
-// rpc is a method of SecretService with a request that succeeds in a furnished
+// rpc is a method with a request that succeeds in a furnished
 // world, and the same over REST.
 type rpc struct {
 	request    proto.Message
@@ -32,10 +32,12 @@ type rpc struct {
 	ok         func(proto.Message) bool
 }
 
-// furnish puts into the vault what the requests of rpcs speak of: "db" is live,
-// "gone" is deleted, and of "old" there is only the backup that it returns.
-func furnish(w *world) (blob []byte) {
+// furnish puts into the vault what the requests of rpcs speak of: the secret and
+// the key "db" are live, those called "gone" are deleted, and of "old" there is
+// only the backup.
+func furnish(w *world) furnished {
 	w.Helper()
+	f := furnishKeys(w)
 	old := w.put("vaults/dev/secrets/old", "x").Base()
 	backup, err := w.store.BackupSecret(w.Context(), old)
 	w.must(err)
@@ -44,10 +46,24 @@ func furnish(w *world) (blob []byte) {
 	w.put("vaults/dev/secrets/gone", "x")
 	w.remove("vaults/dev/secrets/gone")
 	w.put("vaults/dev/secrets/db", "x")
-	return []byte(backup.Reveal())
+	f.secretBlob = []byte(backup.Reveal())
+	return f
 }
 
-func rpcs(blob []byte) map[string]rpc {
+// furnished is what requests take that only the vault can make.
+type furnished struct {
+	secretBlob []byte
+
+	keyBlob, ciphertext, wrapped, signature []byte
+}
+
+func rpcs(f furnished) map[string]rpc {
+	all := secretRPCs(f.secretBlob)
+	maps.Copy(all, keyRPCs(f))
+	return all
+}
+
+func secretRPCs(blob []byte) map[string]rpc {
 	const db, gone = "vaults/dev/secrets/db", "vaults/dev/deletedSecrets/gone"
 	made := func(m proto.Message) bool {
 		s := m.(*keywardv1.Secret)
@@ -133,7 +149,7 @@ func methods() []protoreflect.MethodDescriptor {
 }
 
 func TestEveryRPCSucceeds(t *testing.T) {
-	table := rpcs(nil)
+	table := rpcs(furnished{})
 	for _, m := range methods() {
 		if name := string(m.Name()); table[name].request == nil {
 			t.Errorf("%s is not tested", name)
@@ -154,7 +170,7 @@ func TestEveryRPCSucceeds(t *testing.T) {
 			if err := protojson.Unmarshal(r.body, reply); err != nil || r.status != http.StatusOK || !c.ok(reply) {
 				t.Errorf("REST: %d %s, %v", r.status, r.body, err)
 			}
-			if name == "PurgeSecret" && string(bytes.TrimSpace(r.body)) != "{}" {
+			if strings.HasPrefix(name, "Purge") && string(bytes.TrimSpace(r.body)) != "{}" {
 				t.Errorf("REST: %q, want {}", r.body)
 			}
 			if (r.header.Get("ETag") != "") != (name == "GetSecret") {
@@ -176,40 +192,50 @@ func TestEveryRPCFailsAlike(t *testing.T) {
 		vault string
 		begin func()
 		want  verdict
-		// ofVault: the vault's answer brings it about.
-		ofVault bool
+		// services are those that it can befall: what a vault answers befalls only
+		// those that ask one.
+		services []string
 	}
-	hook := func(code broker.Code, want verdict) situation {
+	all, vaults, secrets, keys := []string{"SecretService", "KeyService", "AccessService"}, []string{"SecretService", "KeyService"}, []string{"SecretService"}, []string{"KeyService"}
+	hook := func(services []string, code broker.Code, want string) situation {
 		return situation{billing, "dev", func() {
-			w.store.SetHook(func(context.Context, string, broker.Name) error { return &broker.Error{Code: code} })
-		}, want, true}
+			fail := func(context.Context, string, broker.Name) error { return &broker.Error{Code: code} }
+			w.store.SetHook(fail)
+			w.keys.SetHook(fail)
+		}, verdict{want, string(code)}, services}
 	}
 	situations := map[string]situation{
-		"no credentials":   {identity{}, "dev", nil, verdict{"Unauthenticated", "NO_CREDENTIALS"}, false},
-		"bad credentials":  {identity{bearer: "x.y.z"}, "dev", nil, verdict{"Unauthenticated", "BAD_CREDENTIALS"}, false},
-		"denied":           {w.cert("/stranger"), "dev", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, false},
-		"denied, no vault": {billing, "hidden", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, false},
-		"no such vault":    {billing, "nowhere", nil, verdict{"NotFound", "VAULT_NOT_FOUND"}, false},
-		"a bad name":       {billing, "DEV", nil, verdict{"InvalidArgument", "BAD_NAME"}, false},
-		"not found":        hook(broker.CodeSecretNotFound, verdict{"NotFound", "SECRET_NOT_FOUND"}),
-		"disabled":         hook(broker.CodeSecretDisabled, verdict{"FailedPrecondition", "SECRET_DISABLED"}),
-		"soft-deleted":     hook(broker.CodeSecretSoftDeleted, verdict{"FailedPrecondition", "SECRET_SOFT_DELETED"}),
-		"in transition":    hook(broker.CodeSecretInTransition, verdict{"Aborted", "SECRET_IN_TRANSITION"}),
-		"exists":           hook(broker.CodeSecretExists, verdict{"AlreadyExists", "SECRET_EXISTS"}),
-		"too large":        hook(broker.CodeValueTooLarge, verdict{"InvalidArgument", "VALUE_TOO_LARGE"}),
-		"throttled":        hook(broker.CodeVaultThrottled, verdict{"Unavailable", "VAULT_THROTTLED"}),
-		"unavailable":      hook(broker.CodeVaultUnavailable, verdict{"Unavailable", "VAULT_UNAVAILABLE"}),
-		"not let in":       hook(broker.CodeVaultAuthentication, verdict{"Unavailable", "VAULT_AUTHENTICATION_FAILED"}),
-		"not supported":    hook(broker.CodeNotSupported, verdict{"Unimplemented", "NOT_SUPPORTED"}),
-		"deadline":         hook(broker.CodeDeadlineExceeded, verdict{"DeadlineExceeded", "DEADLINE_EXCEEDED"}),
-		"our fault":        hook(broker.CodeInternal, verdict{"Internal", "INTERNAL"}),
+		"no credentials":      {identity{}, "dev", nil, verdict{"Unauthenticated", "NO_CREDENTIALS"}, all},
+		"bad credentials":     {identity{bearer: "x.y.z"}, "dev", nil, verdict{"Unauthenticated", "BAD_CREDENTIALS"}, all},
+		"denied":              {w.cert("/stranger"), "dev", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, all},
+		"denied, no vault":    {billing, "hidden", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, all},
+		"no such vault":       {billing, "nowhere", nil, verdict{"NotFound", "VAULT_NOT_FOUND"}, all},
+		"a bad name":          {billing, "DEV", nil, verdict{"InvalidArgument", "BAD_NAME"}, all},
+		"not found":           hook(secrets, broker.CodeSecretNotFound, "NotFound"),
+		"disabled":            hook(secrets, broker.CodeSecretDisabled, "FailedPrecondition"),
+		"soft-deleted":        hook(secrets, broker.CodeSecretSoftDeleted, "FailedPrecondition"),
+		"in transition":       hook(secrets, broker.CodeSecretInTransition, "Aborted"),
+		"key not found":       hook(keys, broker.CodeKeyNotFound, "NotFound"),
+		"key disabled":        hook(keys, broker.CodeKeyDisabled, "FailedPrecondition"),
+		"key soft-deleted":    hook(keys, broker.CodeKeySoftDeleted, "FailedPrecondition"),
+		"key in transition":   hook(keys, broker.CodeKeyInTransition, "Aborted"),
+		"key exists":          hook(keys, broker.CodeKeyExists, "AlreadyExists"),
+		"operation forbidden": hook(keys, broker.CodeKeyOperationForbidden, "FailedPrecondition"),
+		"exists":              hook(secrets, broker.CodeSecretExists, "AlreadyExists"),
+		"too large":           hook(vaults, broker.CodeValueTooLarge, "InvalidArgument"),
+		"throttled":           hook(vaults, broker.CodeVaultThrottled, "Unavailable"),
+		"unavailable":         hook(vaults, broker.CodeVaultUnavailable, "Unavailable"),
+		"not let in":          hook(vaults, broker.CodeVaultAuthentication, "Unavailable"),
+		"not supported":       hook(vaults, broker.CodeNotSupported, "Unimplemented"),
+		"deadline":            hook(vaults, broker.CodeDeadlineExceeded, "DeadlineExceeded"),
+		"our fault":           hook(vaults, broker.CodeInternal, "Internal"),
 		"no record": {billing, "dev", func() {
 			w.audit.Refuse(func(broker.Event) error { return errors.New("disk full") })
-		}, verdict{"Unavailable", "AUDIT_UNAVAILABLE"}, false},
+		}, verdict{"Unavailable", "AUDIT_UNAVAILABLE"}, all},
 	}
 	for what, s := range situations {
 		for name, c := range table {
-			if asksNoVault := methodOf(t, c.request).Parent().Name() == "AccessService"; asksNoVault && s.ofVault {
+			if !slices.Contains(s.services, string(methodOf(t, c.request).Parent().Name())) {
 				continue
 			}
 			t.Run(what+"/"+name, func(t *testing.T) {
@@ -217,6 +243,7 @@ func TestEveryRPCFailsAlike(t *testing.T) {
 				if s.begin != nil {
 					s.begin()
 					defer w.store.SetHook(nil)
+					defer w.keys.SetHook(nil)
 					defer w.audit.Refuse(nil)
 				}
 				reply, err := w.call(s.id, inVault(t, c.request, s.vault))

@@ -2,11 +2,8 @@ package service
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"time"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/keyward/keyward/broker"
@@ -70,7 +67,7 @@ func (s *secretService) UpdateSecret(ctx context.Context, req *keywardv1.UpdateS
 	}
 	now, err := s.broker.UpdateSecret(ctx, caller(ctx), name, u, etag)
 	if err != nil {
-		return nil, ofSecret(err)
+		return nil, within("secret", updatable, err)
 	}
 	return secretProto(now), nil
 }
@@ -124,92 +121,24 @@ var updatable = []string{"content_type", "tags", "enabled", "not_before_time", "
 // than can change.
 func updateOf(s *keywardv1.Secret, mask []string, filled bool) (broker.SecretUpdate, error) {
 	var u broker.SecretUpdate
-	paths, all, err := pathsOf(s, mask, filled)
+	paths, all, err := pathsOf(s, updatable, mask, filled)
 	if err != nil {
 		return u, err
 	}
-	notBefore, err := timeOf("secret.not_before_time", s.GetNotBeforeTime())
+	notBefore, expires, err := timesOf("secret", s)
 	if err != nil {
 		return u, err
 	}
-	expires, err := timeOf("secret.expire_time", s.GetExpireTime())
-	if err != nil {
-		return u, err
+	if slices.Contains(paths, "content_type") {
+		u.ContentType = new(s.GetContentType())
 	}
-	for _, p := range paths {
-		switch p {
-		case "content_type":
-			u.ContentType = new(s.GetContentType())
-		case "tags":
-			u.Tags = new(s.GetTags())
-		case "enabled":
-			u.Enabled = new(s.GetEnabled())
-		case "not_before_time":
-			u.NotBefore = &notBefore
-		case "expire_time":
-			u.Expires = &expires
-		}
+	if slices.Contains(paths, "tags") {
+		u.Tags = new(s.GetTags())
 	}
-	// A time cannot be removed. One that is named must be there; one that is
-	// meant by "*" and is not there stays as it is.
-	if all && notBefore.IsZero() {
-		u.NotBefore = nil
+	if slices.Contains(paths, "enabled") {
+		u.Enabled = new(s.GetEnabled())
 	}
-	if all && expires.IsZero() {
-		u.Expires = nil
-	}
+	u.NotBefore = changed(paths, all, "not_before_time", notBefore)
+	u.Expires = changed(paths, all, "expire_time", expires)
 	return u, nil
-}
-
-// pathsOf returns the updatable fields that a mask names, and whether it names
-// them all by "*". Without a mask they are those that are not zero.
-func pathsOf(s *keywardv1.Secret, mask []string, filled bool) (paths []string, all bool, err error) {
-	fields := s.ProtoReflect().Descriptor().Fields()
-	if len(mask) == 0 {
-		for _, p := range updatable {
-			if s.ProtoReflect().Has(fields.ByName(protoreflect.Name(p))) {
-				paths = append(paths, p)
-			}
-		}
-		return paths, false, nil
-	}
-	for _, p := range mask {
-		if p == "*" {
-			return updatable, true, nil
-		}
-		// The gateway leaves a query's mask in lower camel case.
-		if f := fields.ByJSONName(p); f != nil {
-			p = string(f.Name())
-		}
-		switch {
-		case slices.Contains(updatable, p):
-			paths = append(paths, p)
-		case !filled:
-			return nil, false, &broker.Error{
-				Code: broker.CodeBadField, Field: "update_mask",
-				Message: fmt.Sprintf("%.64q cannot be updated; update_mask takes content_type, tags, enabled, not_before_time and expire_time", p),
-			}
-		}
-	}
-	return paths, false, nil
-}
-
-// timeOf returns the time of an optional field, the zero time if it is unset.
-func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
-	switch {
-	case t == nil:
-		return time.Time{}, nil
-	case !t.IsValid() || t.GetSeconds() < 0:
-		return time.Time{}, &broker.Error{Code: broker.CodeBadField, Field: field, Message: field + " must be a time from 1970 to 9999"}
-	}
-	return t.AsTime(), nil
-}
-
-// ofSecret names the field at fault as a request that carries a Secret does.
-func ofSecret(err error) error {
-	e := broker.AsError(err)
-	if e.Code != broker.CodeBadField || !slices.Contains(updatable, e.Field) {
-		return err
-	}
-	return ofField("secret."+e.Field, err)
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,18 +28,27 @@ var roles = []struct{ name, what, policies string }{
 	{"stranger", "a workload without rights", ""},
 	{"elsewhere", "all rights in another vault", `
 permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource is Secret in Vault::"other");
+permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource is Key in Vault::"other");
 permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource == Vault::"other");`},
 	{"lister", "may list", `
-permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listSecrets", Action::"listSecretVersions", Action::"listDeletedSecrets"], resource is Secret in Vault::"dev");`},
+permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listSecrets", Action::"listSecretVersions", Action::"listDeletedSecrets"], resource is Secret in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listKeys", Action::"listKeyVersions", Action::"listDeletedKeys"], resource is Key in Vault::"dev");`},
 	{"db-reader", "`getSecret` on `db`", `
 permit (principal == Workload::"spiffe://example.org/db-reader", action == Action::"getSecret", resource == Secret::"vaults/dev/secrets/db");`},
-	{"reader", "`readSecrets`", `
-permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readSecrets", resource is Secret in Vault::"dev");`},
-	{"writer", "`writeSecrets`", `
-permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeSecrets", resource is Secret in Vault::"dev");`},
+	{"reader", "`readSecrets`, `readKeys`", `
+permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readSecrets", resource is Secret in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readKeys", resource is Key in Vault::"dev");`},
+	{"writer", "`writeSecrets`, `writeKeys`", `
+permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeSecrets", resource is Secret in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeKeys", resource is Key in Vault::"dev");`},
 	{"manager", "`manageSecrets`", `
 permit (principal == Workload::"spiffe://example.org/manager", action in Action::"manageSecrets", resource is Secret in Vault::"dev");
 permit (principal == Workload::"spiffe://example.org/manager", action == Action::"restoreSecret", resource == Vault::"dev");`},
+	{"user", "`useKeys`", `
+permit (principal == Workload::"spiffe://example.org/user", action in Action::"useKeys", resource is Key in Vault::"dev");`},
+	{"key-manager", "`manageKeys`", `
+permit (principal == Workload::"spiffe://example.org/key-manager", action in Action::"manageKeys", resource is Key in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/key-manager", action == Action::"restoreKey", resource == Vault::"dev");`},
 	{"explainer", "`explainAccess`", `
 permit (principal == Workload::"spiffe://example.org/explainer", action == Action::"explainAccess", resource == Vault::"dev");`},
 	{"admin", "all rights", `
@@ -46,7 +56,7 @@ permit (principal == Workload::"spiffe://example.org/admin", action, resource);`
 }
 
 // TestWhoSeesWhat makes docs/who-sees-what.md of real calls: each method, by each
-// role, on a secret that is there, one that is not, and one that is deleted.
+// role, on a secret or key that is there, one that is not, and one that is deleted.
 func TestWhoSeesWhat(t *testing.T) {
 	var policies strings.Builder
 	for _, r := range roles {
@@ -67,6 +77,7 @@ func TestWhoSeesWhat(t *testing.T) {
 		fmt.Fprintf(&doc, " %s |", r.name)
 	}
 	doc.WriteString("\n|---|" + strings.Repeat("---|", len(roles)) + "\n")
+	table := refurnish(w)
 	var rows []string
 	for _, m := range methods() {
 		rows = append(rows, string(m.Name()))
@@ -76,7 +87,11 @@ func TestWhoSeesWhat(t *testing.T) {
 		for _, r := range roles {
 			var cells []string
 			for _, state := range []string{"there", "absent", "deleted"} {
-				cells = append(cells, w.seen(ids[r.name], name, state))
+				cell, answered := w.seen(ids[r.name], table[name], state)
+				cells = append(cells, cell)
+				if answered && changing.MatchString(name) { // as it was, whatever the call did
+					table = refurnish(w)
+				}
 			}
 			if len(slices.Compact(slices.Clone(cells))) == 1 {
 				cells = cells[:1]
@@ -100,45 +115,53 @@ func TestWhoSeesWhat(t *testing.T) {
 	}
 }
 
-// seen is how a call ends for who makes it.
-func (w *world) seen(id identity, method, state string) string {
+// changing are the methods after which a vault is another.
+var changing = regexp.MustCompile(`^(Set|Generate|Create|Import|Update|Delete|Undelete|Purge|Restore|Rotate)`)
+
+// refurnish clears the vault and furnishes it again.
+func refurnish(w *world) map[string]rpc {
 	w.Helper()
-	// As it was, whatever the last call did.
 	for _, object := range []string{"db", "gone", "old", "nothing"} {
 		n, err := broker.ParseName(broker.KindSecrets, "vaults/dev/secrets/"+object)
 		w.must(err)
 		_, _ = w.store.DeleteSecret(w.Context(), n)
 		_ = w.store.PurgeSecret(w.Context(), n)
 	}
-	a := asked{request: rpcs(furnish(w))[method].request}
-	if method == checkOneself {
-		a.request = &keywardv1.CheckAccessRequest{Action: "getSecret", Resource: "vaults/dev/secrets/db"}
-	}
+	clearKeys(w)
+	table := rpcs(furnish(w))
+	table[checkOneself] = rpc{request: &keywardv1.CheckAccessRequest{Action: "getSecret", Resource: "vaults/dev/secrets/db"}}
+	return table
+}
+
+// seen is how a call ends for who makes it, and whether it was answered.
+func (w *world) seen(id identity, c rpc, state string) (ends string, answered bool) {
+	w.Helper()
+	a := asked{request: c.request}
 	switch state {
 	case "absent":
-		a = a.instead(w.T, "crets/db", "crets/nothing").instead(w.T, "crets/gone", "crets/nothing")
+		a = a.renamed(w.T, "db", "nothing").renamed(w.T, "gone", "nothing")
 	case "deleted":
-		a = a.instead(w.T, "crets/db", "crets/gone")
-	default: // of what takes a deleted secret, one that is not
-		a = a.instead(w.T, "crets/gone", "crets/db")
+		a = a.renamed(w.T, "db", "gone")
+	default: // of what takes a deleted one, one that is not
+		a = a.renamed(w.T, "gone", "db")
 	}
 	reply, err := w.call(id, a.request)
 	switch v := itemVerdict(reply, err); v.reason {
 	case "":
 		if err != nil {
-			return err.Error()
+			return err.Error(), false
 		}
-		return "ok" + shown(reply)
+		return "ok" + shown(reply), true
 	case "POLICY_DENIED":
-		return "denied"
+		return "denied", false
 	case "NO_CREDENTIALS":
-		return "who?"
-	case "SECRET_NOT_FOUND":
-		return "not found"
-	case "SECRET_SOFT_DELETED":
-		return "soft-deleted"
+		return "who?", false
+	case "SECRET_NOT_FOUND", "KEY_NOT_FOUND":
+		return "not found", false
+	case "SECRET_SOFT_DELETED", "KEY_SOFT_DELETED":
+		return "soft-deleted", false
 	default:
-		return v.reason
+		return v.reason, false
 	}
 }
 
@@ -159,6 +182,14 @@ func shown(reply proto.Message) string {
 			return ": yes"
 		}
 		return ": no"
+	case *keywardv1.ListKeysResponse:
+		for _, k := range r.GetKeys() {
+			names = append(names, k.GetName())
+		}
+	case *keywardv1.ListDeletedKeysResponse:
+		for _, k := range r.GetDeletedKeys() {
+			names = append(names, k.GetName())
+		}
 	default:
 		return ""
 	}
@@ -172,14 +203,14 @@ const whoSeesWhatPreamble = `# Who sees what
 
 Made of real calls by a test (` + "`go test ./service -run TestWhoSeesWhat -update`" + `), and checked by it.
 
-Each row is a method, each column who calls it. The vault ` + "`dev`" + ` has a secret ` + "`db`" + `, a deleted one ` + "`gone`" + `, and none called
+Each row is a method, each column who calls it. The vault ` + "`dev`" + ` has a secret and a key ` + "`db`" + `, deleted ones ` + "`gone`" + `, and none called
 ` + "`nothing`" + `. A cell is how the call ends on one that is there, one that is absent, and one that is deleted: "a / b / c", or once if
 they are the same. "denied" is POLICY_DENIED, "who?" is NO_CREDENTIALS. Methods of a whole vault have one answer; BatchGetSecrets is
 that of its one item. CheckAccess has two rows: about a workload that may do nothing, and about oneself.
 
-What to look for: whoever is denied is told the same whether or not there is such a secret, or such a vault (a test holds the replies
-equal to the byte). Only who may do something with a name learns whether it is there: ` + "`db-reader`" + ` of ` + "`db`" + ` alone. And asking
-whether one may tells what the policies say, never what there is.
+What to look for: whoever is denied is told the same whether or not there is such a secret or key, or such a vault (a test holds the
+replies equal to the byte). Only who may do something with a name learns whether it is there: ` + "`db-reader`" + ` of ` + "`db`" + ` alone. And
+asking whether one may tells what the policies say, never what there is.
 
 ## The roles
 

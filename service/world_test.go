@@ -38,6 +38,7 @@ import (
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/brokertest"
+	"github.com/keyward/keyward/broker/localvault"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 	"github.com/keyward/keyward/service"
 	"github.com/keyward/keyward/service/authn"
@@ -49,6 +50,7 @@ type world struct {
 	*testing.T
 
 	store  *brokertest.SecretStore
+	keys   *brokertest.KeyStore // over a local vault's
 	audit  *brokertest.Auditor
 	spans  *tracetest.SpanRecorder
 	meters *sdkmetric.ManualReader
@@ -96,6 +98,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	w := &world{
 		T:      t,
 		store:  brokertest.NewSecretStore(vault),
+		keys:   brokertest.NewKeyStore(localKeys(t)),
 		audit:  &brokertest.Auditor{},
 		spans:  tracetest.NewSpanRecorder(),
 		meters: sdkmetric.NewManualReader(),
@@ -110,7 +113,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
 	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.meters))
 	bc := broker.Config{
-		Vaults:         map[string]broker.Vault{"dev": {Secrets: w.store}},
+		Vaults:         map[string]broker.Vault{"dev": {Secrets: w.store, Keys: w.keys}},
 		Authorizer:     brokertest.Explainer{Authorizer: brokertest.AuthorizerFunc(policy), Granted: granted},
 		Auditor:        w.audit,
 		Logger:         log,
@@ -145,6 +148,18 @@ func newWorld(t *testing.T, options ...option) *world {
 		}
 	})
 	return w
+}
+
+// localKeys are the keys of a new local vault.
+func localKeys(t *testing.T) broker.KeyStore {
+	t.Helper()
+	dir := t.TempDir()
+	vault, err := localvault.Open(localvault.Config{Path: filepath.Join(dir, "vault.db"), KeyFile: filepath.Join(dir, "vault.key")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = vault.Close() })
+	return vault.Keys()
 }
 
 // in returns the world for a subtest.

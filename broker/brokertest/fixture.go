@@ -91,7 +91,7 @@ func (f fixture) purge(name broker.Name) {
 // list walks the vault's pages of the size. None may hold more than most.
 func (f fixture) list(size, most int) iter.Seq[broker.Secret] {
 	f.Helper()
-	return pages(f, "ListSecrets", size, most, func(p broker.Page) ([]broker.Secret, string, error) {
+	return pages(f.T, "ListSecrets", size, most, func(p broker.Page) ([]broker.Secret, string, error) {
 		page, err := f.store.ListSecrets(f.Context(), f.vault, p)
 		return page.Secrets, page.Next, err
 	})
@@ -100,24 +100,24 @@ func (f fixture) list(size, most int) iter.Seq[broker.Secret] {
 // listDeleted is list of what is soft-deleted.
 func (f fixture) listDeleted(size, most int) iter.Seq[broker.DeletedSecret] {
 	f.Helper()
-	return pages(f, "ListDeletedSecrets", size, most, func(p broker.Page) ([]broker.DeletedSecret, string, error) {
+	return pages(f.T, "ListDeletedSecrets", size, most, func(p broker.Page) ([]broker.DeletedSecret, string, error) {
 		page, err := f.store.ListDeletedSecrets(f.Context(), f.vault, p)
 		return page.Secrets, page.Next, err
 	})
 }
 
-func pages[T any](f fixture, what string, size, most int, list func(broker.Page) ([]T, string, error)) iter.Seq[T] {
-	f.Helper()
+func pages[T any](t *testing.T, what string, size, most int, list func(broker.Page) ([]T, string, error)) iter.Seq[T] {
+	t.Helper()
 	return func(yield func(T) bool) {
 		p := broker.Page{Size: size}
 		seen := make(map[string]bool)
 		for {
 			items, next, err := list(p)
 			if err != nil {
-				f.Fatalf("%s: %v", what, err)
+				t.Fatalf("%s: %v", what, err)
 			}
 			if len(items) > most {
-				f.Fatalf("a page of %d, want at most %d", len(items), most)
+				t.Fatalf("a page of %d, want at most %d", len(items), most)
 			}
 			for _, item := range items {
 				if !yield(item) {
@@ -128,7 +128,7 @@ func pages[T any](f fixture, what string, size, most int, list func(broker.Page)
 				return
 			}
 			if seen[next] {
-				f.Fatalf("%s repeats a page token, and so would never end", what)
+				t.Fatalf("%s repeats a page token, and so would never end", what)
 			}
 			seen[next] = true
 			p.Token = next

@@ -88,7 +88,10 @@ type Client struct {
 	telemetry  *telemetry
 }
 
-var _ broker.SecretStore = (*Client)(nil)
+var (
+	_ broker.SecretStore = (*Client)(nil)
+	_ broker.KeyStore    = (*Client)(nil)
+)
 
 // New returns a Client. It does not call the vault.
 func New(c Config) (*Client, error) {
@@ -150,6 +153,8 @@ type call struct {
 	// query is what goes beside api-version, encoded.
 	query string
 	body  []byte
+	// field is what a refused parameter is, where it can be only one.
+	field string
 	// repeat is when the call may be tried again.
 	repeat repeat
 	// done is the status of success; 0 is 200.

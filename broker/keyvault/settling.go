@@ -92,10 +92,12 @@ func (m *moves) judge(name broker.Name, at side, asked time.Time, err error) err
 		return err
 	}
 	switch broker.CodeOf(err) {
-	case "", broker.CodeSecretDisabled:
+	case "", broker.CodeSecretDisabled, broker.CodeKeyDisabled:
 		delete(m.byName, name.Base())
 	case broker.CodeSecretNotFound:
 		return &broker.Error{Code: broker.CodeSecretInTransition, RetryAfter: settledSoon, Err: err}
+	case broker.CodeKeyNotFound:
+		return &broker.Error{Code: broker.CodeKeyInTransition, RetryAfter: settledSoon, Err: err}
 	}
 	return err
 }

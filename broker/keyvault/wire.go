@@ -19,6 +19,7 @@ const (
 	ErrorUnauthorized     = "Unauthorized"
 	ErrorForbidden        = "Forbidden"
 	ErrorSecretNotFound   = "SecretNotFound"
+	ErrorKeyNotFound      = "KeyNotFound"
 	ErrorNotFound         = "NotFound"
 	ErrorMethodNotAllowed = "MethodNotAllowed"
 	ErrorConflict         = "Conflict"
@@ -32,6 +33,10 @@ const (
 
 	// Inner codes, which say more about ErrorForbidden and ErrorConflict.
 	InnerSecretDisabled  = "SecretDisabled"
+	InnerKeyDisabled     = "KeyDisabled"
+	InnerKeyExpired      = "KeyExpired"
+	InnerKeyNotYetValid  = "KeyNotYetValid"
+	InnerKeyOperation    = "KeyOperationForbidden"
 	InnerForbiddenByRbac = "ForbiddenByRbac"
 	InnerDeleted         = "ObjectIsDeletedButRecoverable"
 	InnerBeingDeleted    = "ObjectIsBeingDeleted"
@@ -249,19 +254,25 @@ func (r UpdateSecretRequest) SecretUpdate() broker.SecretUpdate {
 }
 
 // secretName returns the name that a secret's id stands for in the given
-// vault, with its version if it has one. The id's host is not looked at:
-// whoever answered was reached at the configured one.
+// vault, with its version if it has one.
 func secretName(vault broker.Name, id string) (broker.Name, error) {
+	return nameOf(vault, broker.KindSecrets, id)
+}
+
+// nameOf returns the name that an object's id stands for in the given vault. The
+// id's host is not looked at: whoever answered was reached at the configured
+// one.
+func nameOf(vault broker.Name, kind broker.Kind, id string) (broker.Name, error) {
 	u, err := url.Parse(id)
 	if err != nil {
 		return broker.Name{}, errBadID
 	}
-	path, ok := strings.CutPrefix(u.EscapedPath(), "/secrets/")
+	path, ok := strings.CutPrefix(u.EscapedPath(), "/"+string(kind)+"/")
 	if !ok {
 		return broker.Name{}, errBadID
 	}
 	object, version, versioned := strings.Cut(path, "/")
-	n, err := vault.Object(broker.KindSecrets, object)
+	n, err := vault.Object(kind, object)
 	if err == nil && versioned {
 		n, err = n.WithVersion(version)
 	}
@@ -271,4 +282,4 @@ func secretName(vault broker.Name, id string) (broker.Name, error) {
 	return n, nil
 }
 
-var errBadID = errors.New("an id in the reply names no secret")
+var errBadID = errors.New("an id in the reply names no object of its kind")

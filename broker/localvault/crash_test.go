@@ -91,7 +91,7 @@ func runAndKill(t *testing.T, test, dir string, enough int) []string {
 	return lines
 }
 
-// rows counts what a closed vault's file holds of each secret.
+// rows counts what a closed vault's file holds of each name.
 func rows(t *testing.T, c localvault.Config) map[string]int {
 	t.Helper()
 	db, err := bbolt.Open(c.Path, 0o600, nil)
@@ -99,7 +99,7 @@ func rows(t *testing.T, c localvault.Config) map[string]int {
 	defer func() { must(t, db.Close()) }()
 	count := make(map[string]int)
 	must(t, db.View(func(tx *bbolt.Tx) error {
-		for _, bucket := range []string{"secrets", "secret-metadata", "secret-values"} {
+		for _, bucket := range []string{"secrets", "secret-metadata", "secret-values", "keys", "key-metadata", "key-values"} {
 			err := tx.Bucket([]byte(bucket)).ForEach(func(k, _ []byte) error {
 				name, _, _ := strings.Cut(string(k), "\x00")
 				count[name]++

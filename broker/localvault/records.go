@@ -13,42 +13,68 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// The file's buckets. A secret has one head; each of its versions has metadata
-// and a value, sealed apart so that lists open no value.
+// A shelf is one kind of the vault's objects: where they lie in the file, and how
+// the vault speaks of them. An object has one head; each of its versions has
+// metadata and a value, sealed apart so that lists open no value.
 //
 //	vault            "header"            -> the vault's id, sealed under the master key
 //	secrets          name                -> head
 //	secret-metadata  name 0x00 version   -> metadata, sealed under the data key
 //	secret-values    name 0x00 version   -> the value, sealed under the data key
-var (
-	bucketVault    = []byte("vault")
-	bucketSecrets  = []byte("secrets")
-	bucketMetadata = []byte("secret-metadata")
-	bucketValues   = []byte("secret-values")
+//	keys, key-metadata, key-values       -> the same of keys, whose values are private
+type shelf struct {
+	noun                    string // begins the purposes of all its records
+	kind                    broker.Kind
+	heads, metadata, values []byte // buckets
 
-	headerKey = []byte("header")
+	notFound, exists, softDeleted broker.Code
+}
+
+var (
+	bucketVault = []byte("vault")
+	headerKey   = []byte("header")
+
+	secretShelf = &shelf{
+		noun: "secret", kind: broker.KindSecrets,
+		heads: []byte("secrets"), metadata: []byte("secret-metadata"), values: []byte("secret-values"),
+		notFound: broker.CodeSecretNotFound, exists: broker.CodeSecretExists, softDeleted: broker.CodeSecretSoftDeleted,
+	}
+	keyShelf = &shelf{
+		noun: "key", kind: broker.KindKeys,
+		heads: []byte("keys"), metadata: []byte("key-metadata"), values: []byte("key-values"),
+		notFound: broker.CodeKeyNotFound, exists: broker.CodeKeyExists, softDeleted: broker.CodeKeySoftDeleted,
+	}
+	shelves = []*shelf{secretShelf, keyShelf}
 )
+
+// place returns what a record of the shelf is bound to.
+func (s *shelf) place(purpose, name string, ver version) place {
+	return place{s.noun + " " + purpose, name, ver}
+}
 
 const vaultIDLen = 16
 
-// head is what a secret has beside its versions. Stored, it is the data key
+// head is what an object has beside its versions. Stored, it is the data key
 // sealed under the master key, then the state sealed under the data key.
 type head struct {
+	shelf *shelf
 	name  string
-	key   sealer // under the secret's data key
+	key   sealer // under the object's data key
 	boxed []byte // the data key, as stored
 	state state
 }
 
 const boxedKeyLen = dataKeyLen + sealOverhead
 
-// state is a secret's own. Times are Unix seconds.
+// state is an object's own. Times are Unix seconds.
 type state struct {
 	Latest version `json:"latest"`
-	// Deleted is 0 while the secret lives. A deleted one keeps its versions until
+	// Deleted is 0 while the object lives. A deleted one keeps its versions until
 	// Purges.
 	Deleted int64 `json:"deleted,omitempty"`
 	Purges  int64 `json:"purges,omitempty"`
+	// Rotation is a key's rotation policy, once one was set.
+	Rotation *rotationPolicy `json:"rotation,omitempty"`
 }
 
 // metadata is what a version has beside its value. Times are Unix seconds.
@@ -60,6 +86,8 @@ type metadata struct {
 	Expires     *int64            `json:"exp,omitempty"`
 	Created     int64             `json:"created"`
 	Updated     int64             `json:"updated"`
+	// Key is of keys only.
+	Key *keyMetadata `json:"key,omitempty"`
 }
 
 func (v *Vault) newHeader() []byte {
@@ -85,39 +113,52 @@ func readHeader(tx *bbolt.Tx) []byte {
 }
 
 func writeHeader(tx *bbolt.Tx, header []byte) error {
-	for _, name := range [][]byte{bucketSecrets, bucketMetadata, bucketValues, bucketVault} {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-			return err
-		}
+	b, err := tx.CreateBucketIfNotExists(bucketVault)
+	if err != nil {
+		return err
 	}
-	return tx.Bucket(bucketVault).Put(headerKey, header)
+	return errors.Join(makeShelves(tx), b.Put(headerKey, header))
 }
 
-// newHead returns the head of a secret that has no version yet.
-func (v *Vault) newHead(name string) *head {
+// makeShelves makes the shelves that the file lacks: all of a new one, and those
+// that came later of an older one.
+func makeShelves(tx *bbolt.Tx) error {
+	for _, s := range shelves {
+		for _, name := range [][]byte{s.heads, s.metadata, s.values} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// newHead returns the head of an object that has no version yet.
+func (v *Vault) newHead(s *shelf, name string) *head {
 	key := make([]byte, dataKeyLen)
 	defer clear(key)
 	_, _ = rand.Read(key) // never fails
 	return &head{
+		shelf: s,
 		name:  name,
 		key:   newSealer(key, v.seal.vault),
-		boxed: v.seal.seal(place{purpose: purposeDataKey, name: name}, key),
+		boxed: v.seal.seal(s.place(purposeDataKey, name, version{}), key),
 	}
 }
 
 // openHead opens a stored head.
-func (v *Vault) openHead(name string, stored []byte) (*head, error) {
+func (v *Vault) openHead(s *shelf, name string, stored []byte) (*head, error) {
 	if len(stored) < boxedKeyLen {
 		return nil, errDamaged
 	}
 	boxed, sealed := stored[:boxedKeyLen], stored[boxedKeyLen:]
-	key, err := v.seal.open(place{purpose: purposeDataKey, name: name}, boxed)
+	key, err := v.seal.open(s.place(purposeDataKey, name, version{}), boxed)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(key)
-	h := &head{name: name, key: newSealer(key, v.seal.vault), boxed: bytes.Clone(boxed)}
-	plain, err := h.key.open(place{purpose: purposeState, name: name}, sealed)
+	h := &head{shelf: s, name: name, key: newSealer(key, v.seal.vault), boxed: bytes.Clone(boxed)}
+	plain, err := h.key.open(s.place(purposeState, name, version{}), sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -130,10 +171,10 @@ func (h *head) stored() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(h.boxed, h.key.seal(place{purpose: purposeState, name: h.name}, plain)), nil
+	return slices.Concat(h.boxed, h.key.seal(h.shelf.place(purposeState, h.name, version{}), plain)), nil
 }
 
-// row is the key of a version in its buckets. Keys of one secret are adjacent,
+// row is the key of a version in its buckets. Keys of one object are adjacent,
 // oldest first.
 func (h *head) row(ver version) []byte { return append(rowPrefix(h.name), ver[:]...) }
 
@@ -141,14 +182,12 @@ func rowPrefix(name string) []byte { return append([]byte(name), 0) }
 
 // putVersion writes a version: its metadata, its value, and the head that makes
 // it the latest.
-func (h *head) putVersion(tx *bbolt.Tx, ver version, m metadata, value broker.Value) error {
-	plain := []byte(value.Reveal())
-	defer clear(plain)
-	sealed := h.key.seal(place{purposeValue, h.name, ver}, plain)
+func (h *head) putVersion(tx *bbolt.Tx, ver version, m metadata, value []byte) error {
+	sealed := h.key.seal(h.shelf.place(purposeValue, h.name, ver), value)
 	h.state.Latest = ver
 	return errors.Join(
 		h.putMetadata(tx, ver, m),
-		tx.Bucket(bucketValues).Put(h.row(ver), sealed),
+		tx.Bucket(h.shelf.values).Put(h.row(ver), sealed),
 		h.put(tx),
 	)
 }
@@ -159,8 +198,8 @@ func (h *head) putMetadata(tx *bbolt.Tx, ver version, m metadata) error {
 	if err != nil {
 		return err
 	}
-	sealed := h.key.seal(place{purposeMetadata, h.name, ver}, plain)
-	return tx.Bucket(bucketMetadata).Put(h.row(ver), sealed)
+	sealed := h.key.seal(h.shelf.place(purposeMetadata, h.name, ver), plain)
+	return tx.Bucket(h.shelf.metadata).Put(h.row(ver), sealed)
 }
 
 // put writes the head.
@@ -169,12 +208,12 @@ func (h *head) put(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(bucketSecrets).Put([]byte(h.name), stored)
+	return tx.Bucket(h.shelf.heads).Put([]byte(h.name), stored)
 }
 
 // metadata returns what is stored of a version, or errNoRow.
 func (h *head) metadata(tx *bbolt.Tx, ver version) (metadata, error) {
-	sealed := tx.Bucket(bucketMetadata).Get(h.row(ver))
+	sealed := tx.Bucket(h.shelf.metadata).Get(h.row(ver))
 	if sealed == nil {
 		return metadata{}, errNoRow
 	}
@@ -182,7 +221,7 @@ func (h *head) metadata(tx *bbolt.Tx, ver version) (metadata, error) {
 }
 
 func (h *head) openMetadata(ver version, sealed []byte) (m metadata, err error) {
-	plain, err := h.key.open(place{purposeMetadata, h.name, ver}, sealed)
+	plain, err := h.key.open(h.shelf.place(purposeMetadata, h.name, ver), sealed)
 	if err != nil {
 		return metadata{}, err
 	}
@@ -190,32 +229,27 @@ func (h *head) openMetadata(ver version, sealed []byte) (m metadata, err error) 
 }
 
 // value returns the value of a version, or errNoRow.
-func (h *head) value(tx *bbolt.Tx, ver version) (broker.Value, error) {
-	sealed := tx.Bucket(bucketValues).Get(h.row(ver))
+func (h *head) value(tx *bbolt.Tx, ver version) ([]byte, error) {
+	sealed := tx.Bucket(h.shelf.values).Get(h.row(ver))
 	if sealed == nil {
-		return broker.Value{}, errNoRow
+		return nil, errNoRow
 	}
-	plain, err := h.openValue(ver, sealed)
-	if err != nil {
-		return broker.Value{}, err
-	}
-	defer clear(plain)
-	return broker.NewValue(string(plain)), nil
+	return h.openValue(ver, sealed)
 }
 
 func (h *head) openValue(ver version, sealed []byte) ([]byte, error) {
-	return h.key.open(place{purposeValue, h.name, ver}, sealed)
+	return h.key.open(h.shelf.place(purposeValue, h.name, ver), sealed)
 }
 
 var errNoRow = errors.New("a row is missing")
 
-// expired reports whether a deleted secret's retention is over.
+// expired reports whether a deleted object's retention is over.
 func (s state) expired(now time.Time) bool { return s.Deleted != 0 && now.Unix() >= s.Purges }
 
-// remove takes a secret out of the file, with all its versions.
-func remove(tx *bbolt.Tx, name string) error {
+// remove takes an object out of the file, with all its versions.
+func (s *shelf) remove(tx *bbolt.Tx, name string) error {
 	prefix := rowPrefix(name)
-	for _, bucket := range [][]byte{bucketMetadata, bucketValues} {
+	for _, bucket := range [][]byte{s.metadata, s.values} {
 		c := tx.Bucket(bucket).Cursor()
 		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Seek(prefix) {
 			if err := c.Delete(); err != nil {
@@ -223,22 +257,25 @@ func remove(tx *bbolt.Tx, name string) error {
 			}
 		}
 	}
-	return tx.Bucket(bucketSecrets).Delete([]byte(name))
+	return tx.Bucket(s.heads).Delete([]byte(name))
 }
 
-// purgeExpired removes the deleted secrets whose retention is over. A damaged
+// purgeExpired removes the deleted objects whose retention is over. A damaged
 // one stays, so that it can be looked into.
 func (v *Vault) purgeExpired(tx *bbolt.Tx) error {
-	var expired []string
+	var err error
 	now := time.Now()
-	err := tx.Bucket(bucketSecrets).ForEach(func(k, stored []byte) error {
-		if h, err := v.openHead(string(k), stored); err == nil && h.state.expired(now) {
-			expired = append(expired, h.name)
+	for _, s := range shelves {
+		var expired []string
+		err = errors.Join(err, tx.Bucket(s.heads).ForEach(func(k, stored []byte) error {
+			if h, err := v.openHead(s, string(k), stored); err == nil && h.state.expired(now) {
+				expired = append(expired, h.name)
+			}
+			return nil
+		}))
+		for _, name := range expired {
+			err = errors.Join(err, s.remove(tx, name))
 		}
-		return nil
-	})
-	for _, name := range expired {
-		err = errors.Join(err, remove(tx, name))
 	}
 	return err
 }

@@ -48,18 +48,19 @@ func newBackupSealer(master []byte) (sealer, error) {
 // A place is what a sealed record is bound to: nothing opens it elsewhere.
 type place struct {
 	purpose string
-	name    string // of the secret
+	name    string // of the object
 	version version
 }
 
-// Purposes of records. They keep apart what lies at the same name.
+// Purposes of records. They keep apart what lies at the same name. But for the
+// header's, a purpose begins with its shelf's noun.
 const (
 	purposeHeader   = "vault"
-	purposeDataKey  = "secret data key"
-	purposeState    = "secret state"
-	purposeMetadata = "secret metadata"
-	purposeValue    = "secret value"
-	purposeBackup   = "secret backup"
+	purposeDataKey  = "data key"
+	purposeState    = "state"
+	purposeMetadata = "metadata"
+	purposeValue    = "value"
+	purposeBackup   = "backup"
 )
 
 // bytes encodes the place so that no two places read alike: neither purposes

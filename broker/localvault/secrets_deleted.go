@@ -2,7 +2,6 @@ package localvault
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -49,12 +48,8 @@ func (s secrets) ListDeletedSecrets(ctx context.Context, vault broker.Name, p br
 // RecoverSecret implements broker.SecretStore.
 func (s secrets) RecoverSecret(ctx context.Context, name broker.Name) (recovered broker.Secret, err error) {
 	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.softDeleted(ctx, tx, name)
+		h, err := s.undelete(ctx, tx, name)
 		if err != nil {
-			return err
-		}
-		h.state.Deleted, h.state.Purges = 0, 0
-		if err := h.put(tx); err != nil {
 			return err
 		}
 		recovered, err = s.latest(ctx, tx, h, name)
@@ -67,45 +62,7 @@ func (s secrets) RecoverSecret(ctx context.Context, name broker.Name) (recovered
 }
 
 // PurgeSecret implements broker.SecretStore.
-func (s secrets) PurgeSecret(ctx context.Context, name broker.Name) error {
-	return s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.softDeleted(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		if s.v.protected {
-			return &broker.Error{Code: broker.CodeNotSupported, Err: errors.New("the vault has purge protection")}
-		}
-		return remove(tx, h.name)
-	})
-}
-
-// DeletedVersion returns the latest version of a soft-deleted secret, with the
-// errors of GetDeletedSecret.
-func (s secrets) DeletedVersion(ctx context.Context, name broker.Name) (ver string, err error) {
-	err = s.v.view(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.softDeleted(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		ver = h.state.Latest.String()
-		return nil
-	})
-	return ver, err
-}
-
-// softDeleted returns the head of the named secret, which must be deleted and
-// within its retention.
-func (s secrets) softDeleted(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, error) {
-	h, err := s.head(ctx, tx, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case h == nil, h.state.Deleted == 0, h.state.expired(time.Now()):
-		return nil, notFound()
-	}
-	return h, nil
-}
+func (s secrets) PurgeSecret(ctx context.Context, name broker.Name) error { return s.purge(ctx, name) }
 
 // deletedSecret describes a deleted secret to the caller.
 func (s secrets) deletedSecret(ctx context.Context, tx *bbolt.Tx, h *head, name broker.Name) (broker.DeletedSecret, error) {

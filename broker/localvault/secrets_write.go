@@ -21,7 +21,7 @@ func (s secrets) SetSecret(ctx context.Context, name broker.Name, n broker.NewSe
 			return err
 		}
 		if h == nil {
-			h = s.v.newHead(name.ObjectName())
+			h = s.v.newHead(s.shelf, name.ObjectName())
 		}
 		ver := nextVersion(h.state.Latest, time.Now())
 		created := ver.created().Unix()
@@ -34,7 +34,9 @@ func (s secrets) SetSecret(ctx context.Context, name broker.Name, n broker.NewSe
 			Created:     created,
 			Updated:     created,
 		}
-		if err := h.putVersion(tx, ver, m, n.Value); err != nil {
+		value := []byte(n.Value.Reveal())
+		defer clear(value)
+		if err := h.putVersion(tx, ver, m, value); err != nil {
 			return err
 		}
 		set, err = s.secret(name, ver, m)
@@ -75,13 +77,8 @@ func (s secrets) UpdateSecret(ctx context.Context, name broker.Name, u broker.Se
 // DeleteSecret implements broker.SecretStore.
 func (s secrets) DeleteSecret(ctx context.Context, name broker.Name) (deleted broker.DeletedSecret, err error) {
 	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.live(ctx, tx, name)
+		h, err := s.softDelete(ctx, tx, name)
 		if err != nil {
-			return err
-		}
-		now := time.Now().UTC().Truncate(time.Second)
-		h.state.Deleted, h.state.Purges = now.Unix(), now.AddDate(0, 0, int(s.v.retention)).Unix()
-		if err := h.put(tx); err != nil {
 			return err
 		}
 		deleted, err = s.deletedSecret(ctx, tx, h, name)
@@ -91,21 +88,6 @@ func (s secrets) DeleteSecret(ctx context.Context, name broker.Name) (deleted br
 		return broker.DeletedSecret{}, err
 	}
 	return deleted, nil
-}
-
-// claim returns the head of the named secret to write to, or nil if the name is
-// free. What is deleted and past its retention makes room.
-func (s secrets) claim(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, error) {
-	h, err := s.head(ctx, tx, name)
-	switch {
-	case err != nil, h == nil:
-		return nil, err
-	case h.state.expired(time.Now()):
-		return nil, remove(tx, h.name)
-	case h.state.Deleted != 0:
-		return nil, &broker.Error{Code: broker.CodeSecretSoftDeleted}
-	}
-	return h, nil
 }
 
 // apply changes what u gives.

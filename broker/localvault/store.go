@@ -6,17 +6,18 @@
 //	...
 //	defer v.Close()
 //	v.Secrets() // a broker.SecretStore
+//	v.Keys()    // a broker.KeyStore
 //
 // A write that returned is on the disk: it survives a crash of the process and
-// of the machine. What is stored of a secret beside its name is sealed with
+// of the machine. What is stored of a secret or key beside its name is sealed with
 // AES-256-GCM and bound to where it lies, so a record that was changed or moved
 // is refused, and the others are still served. Names are stored in the clear.
-// Older copies put back are not detected: of the file, of a secret's row, or of
+// Older copies put back are not detected: of the file, of an object's row, or of
 // the page that names the last commit, which the file keeps twice. What is purged
 // is gone from the vault at once; its sealed bytes stay in the file until their
 // place is used again.
 //
-// A backup of a secret is sealed under a key derived from the master key. A
+// A backup is sealed under a key derived from the master key. A
 // vault with the same master key can restore it, whichever file it has; without
 // that key, the backup is worth nothing.
 package localvault
@@ -53,11 +54,14 @@ type Config struct {
 	// KeyFile holds the master key, made with mode 0600 together with the vault.
 	// Who has both files has the secrets; without this one they are lost.
 	KeyFile string
-	// RetentionDays is how long a deleted secret can be recovered: 7 to 90, or 0
+	// RetentionDays is how long a deleted secret or key can be recovered: 7 to 90, or 0
 	// for 90.
 	RetentionDays int32
 	// PurgeProtection: what is deleted cannot be purged before its time.
 	PurgeProtection bool
+	// ManagedHSM: keys are as Managed HSM has them. Symmetric ones (oct) can be
+	// made, and every type reads with "-HSM", although no hardware holds it.
+	ManagedHSM bool
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -69,10 +73,12 @@ type Vault struct {
 	backups   sealer // under the key derived from it for backups
 	retention int32
 	protected bool
+	hsm       bool
 	log       *slog.Logger
 	// failed is set once a commit failed: what is on the disk is then unknown
 	// until the file is read anew.
-	failed atomic.Bool
+	failed  atomic.Bool
+	rotator *rotator
 }
 
 // Open opens the vault, and makes it where there is none. One process at a
@@ -104,18 +110,28 @@ func Open(c Config) (*Vault, error) {
 	case err != nil:
 		return nil, fmt.Errorf("local vault: %s cannot be opened: %w", c.Path, err)
 	}
-	v := &Vault{db: db, retention: c.RetentionDays, protected: c.PurgeProtection, log: c.Logger}
+	v := &Vault{db: db, retention: c.RetentionDays, protected: c.PurgeProtection, hsm: c.ManagedHSM, log: c.Logger}
 	if err := guard(func() error { return v.begin(c) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("local vault: %w", err), db.Close())
 	}
+	v.rotator = startRotator(v.keys())
 	return v, nil
 }
 
 // Close closes the vault once running calls have ended. Later calls fail.
-func (v *Vault) Close() error { return v.db.Close() }
+func (v *Vault) Close() error {
+	v.rotator.stop()
+	return v.db.Close()
+}
 
 // Secrets returns the vault's secrets. The store ends with the vault.
-func (v *Vault) Secrets() broker.SecretStore { return secrets{v} }
+func (v *Vault) Secrets() broker.SecretStore { return secrets{objects{v, secretShelf}} }
+
+// Keys returns the vault's keys. The store ends with the vault. While the vault is
+// open, keys are rotated when their policies say so.
+func (v *Vault) Keys() broker.KeyStore { return v.keys() }
+
+func (v *Vault) keys() keys { return keys{objects{v, keyShelf}} }
 
 // begin makes or checks the vault's header. The file is locked by now, so no
 // other process is making the same vault.
@@ -161,7 +177,12 @@ func (v *Vault) begin(c Config) error {
 		return fmt.Errorf("the master key %s does not open %s; use the key that was made with this vault", c.KeyFile, c.Path)
 	}
 	v.seal = newSealer(key, id)
-	return v.db.Update(v.purgeExpired)
+	return v.db.Update(func(tx *bbolt.Tx) error {
+		if err := makeShelves(tx); err != nil {
+			return err
+		}
+		return v.purgeExpired(tx)
+	})
 }
 
 // view runs fn in a transaction that reads.

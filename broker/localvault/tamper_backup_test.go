@@ -64,17 +64,17 @@ func TestRecordsAreNoBackups(t *testing.T) {
 	}
 	plain := []byte(`{"name":"a","versions":[]}`)
 	blobs := map[string][]byte{
-		"under the master key": newSealer(key, nil).seal(place{purpose: purposeBackup}, plain),
-		"for another purpose":  v.backups.seal(place{purpose: purposeState}, plain),
-		"for another secret":   v.backups.seal(place{purpose: purposeBackup, name: "a"}, plain),
-		"and no JSON":          v.backups.seal(place{purpose: purposeBackup}, []byte("a")),
-		"and names no secret":  v.backups.seal(place{purpose: purposeBackup}, []byte(`{"name":"a/b"}`)),
+		"under the master key": newSealer(key, nil).seal(place{purpose: "secret backup"}, plain),
+		"for another purpose":  v.backups.seal(place{purpose: "secret state"}, plain),
+		"for another secret":   v.backups.seal(place{purpose: "secret backup", name: "a"}, plain),
+		"and no JSON":          v.backups.seal(place{purpose: "secret backup"}, []byte("a")),
+		"and names no secret":  v.backups.seal(place{purpose: "secret backup"}, []byte(`{"name":"a/b"}`)),
 	}
 	for r, stored := range records(t, v) {
 		blobs["as "+r.String()] = stored
 	}
 	for _, label := range slices.Sorted(maps.Keys(blobs)) {
-		wantRefused(t, v, "a blob sealed "+label, backupPrefix+string(blobs[label]))
+		wantRefused(t, v, "a blob sealed "+label, secretShelf.backupPrefix()+string(blobs[label]))
 	}
 }
 
@@ -86,8 +86,8 @@ func TestBackupsAreWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	meta := func(i int) record { return rowOf(t, bucketMetadata, versions[i].Name) }
-	value := func(i int) record { return rowOf(t, bucketValues, versions[i].Name) }
+	meta := func(i int) record { return rowOf(t, secretShelf.metadata, versions[i].Name) }
+	value := func(i int) record { return rowOf(t, secretShelf.values, versions[i].Name) }
 	tests := map[string][]record{
 		"the first metadata":      {meta(1)},
 		"the first value":         {value(1)},
@@ -127,7 +127,7 @@ func FuzzRestore(f *testing.F) {
 	v, blob := openWithoutA(f)
 	f.Add(blob)
 	f.Add(blob[:len(blob)-1])
-	f.Add(backupPrefix)
+	f.Add(secretShelf.backupPrefix())
 	f.Add("")
 	f.Fuzz(func(t *testing.T, changed string) {
 		if changed == blob {

@@ -62,7 +62,7 @@ func TestPurgeOverDamage(t *testing.T) {
 		if r.belongsTo() != "b" {
 			continue
 		}
-		if r.bucket != string(bucketSecrets) {
+		if r.bucket != string(secretShelf.heads) {
 			stored[0] ^= 1
 			write(t, v, map[record][]byte{r: stored})
 		}

@@ -69,13 +69,15 @@ func records(tb testing.TB, v *Vault) map[record][]byte {
 	tb.Helper()
 	all := make(map[record][]byte)
 	err := v.db.View(func(tx *bbolt.Tx) error {
-		for _, bucket := range [][]byte{bucketSecrets, bucketMetadata, bucketValues} {
-			err := tx.Bucket(bucket).ForEach(func(k, stored []byte) error {
-				all[record{string(bucket), string(k)}] = bytes.Clone(stored)
-				return nil
-			})
-			if err != nil {
-				return err
+		for _, s := range shelves {
+			for _, bucket := range [][]byte{s.heads, s.metadata, s.values} {
+				err := tx.Bucket(bucket).ForEach(func(k, stored []byte) error {
+					all[record{string(bucket), string(k)}] = bytes.Clone(stored)
+					return nil
+				})
+				if err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -134,7 +136,7 @@ func snapshot(tb testing.TB, v *Vault, versions []record) map[string]string {
 		blob, err := store.BackupSecret(tb.Context(), name(tb, object))
 		switch broker.CodeOf(err) {
 		case "":
-			b, err := v.openBackup(blob)
+			b, err := v.openBackup(secretShelf, blob)
 			if err != nil {
 				tb.Errorf("a backup does not open: %v", err)
 			}
@@ -146,7 +148,7 @@ func snapshot(tb testing.TB, v *Vault, versions []record) map[string]string {
 	}
 	for _, r := range versions {
 		object, id, ok := strings.Cut(r.key, "\x00")
-		if !ok || r.bucket != string(bucketMetadata) {
+		if !ok || r.bucket != string(secretShelf.metadata) {
 			continue
 		}
 		n, err := name(tb, object).WithVersion(fmt.Sprintf("%x", id))

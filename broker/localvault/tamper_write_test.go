@@ -14,7 +14,7 @@ import (
 func TestSetOverDamage(t *testing.T) {
 	v := openFilled(t)
 	for r, stored := range records(t, v) {
-		if r.bucket != string(bucketSecrets) || r.key == "b" {
+		if r.bucket != string(secretShelf.heads) || r.key == "b" {
 			stored[len(stored)-1] ^= 1
 			write(t, v, map[record][]byte{r: stored})
 		}
@@ -40,7 +40,7 @@ func TestUpdateOfDamage(t *testing.T) {
 	all := records(t, v)
 	rows := sorted(all)
 	for _, r := range rows {
-		if r.bucket == string(bucketValues) {
+		if r.bucket == string(secretShelf.values) {
 			continue // an update reads no value
 		}
 		damaged := bytes.Clone(all[r])

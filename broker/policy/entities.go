@@ -20,6 +20,7 @@ const (
 	typeGroup       cedar.EntityType = "Group"
 	typeVault       cedar.EntityType = "Vault"
 	typeSecret      cedar.EntityType = "Secret"
+	typeKey         cedar.EntityType = "Key"
 	typeCertificate cedar.EntityType = "Certificate"
 	typeAction      cedar.EntityType = "Action"
 )
@@ -27,6 +28,7 @@ const (
 // kindOf says which collection a type's objects are in.
 var kindOf = map[cedar.EntityType]broker.Kind{
 	typeSecret:      broker.KindSecrets,
+	typeKey:         broker.KindKeys,
 	typeCertificate: broker.KindCertificates,
 }
 

@@ -92,7 +92,7 @@ func (c *checker) checkEntity(at entityAt) []problem {
 		}
 	case typeAction:
 		return say(": the actions and their groups are fixed; remove it")
-	case typeVault, typeSecret, typeCertificate:
+	case typeVault, typeSecret, typeKey, typeCertificate:
 		return say(": vaults and what is in them are known by their names; remove it")
 	default:
 		return say(": there is no type %q%s", e.UID.Type, didYouMean(string(e.UID.Type), []string{string(typeWorkload), string(typeGroup)}))

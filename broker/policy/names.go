@@ -134,6 +134,7 @@ func checkResource(uid cedar.EntityUID) string {
 var form = map[cedar.EntityType]string{
 	typeVault:       `Vault::"{alias}", of [a-z0-9-]`,
 	typeSecret:      `Secret::"vaults/{alias}/secrets/{name}", of [a-z0-9-]`,
+	typeKey:         `Key::"vaults/{alias}/keys/{name}", of [a-z0-9-]`,
 	typeCertificate: `Certificate::"vaults/{alias}/certificates/{name}", of [a-z0-9-]`,
 }
 

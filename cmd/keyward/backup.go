@@ -1,8 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+
+	"google.golang.org/protobuf/proto"
 
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
@@ -11,7 +12,8 @@ type backupCmd struct {
 	clientFlags
 
 	Name string `arg:"" complete:"secrets" help:"The secret: db-password in the context's vault, or in full vaults/ALIAS/secrets/NAME."`
-	Out  string `placeholder:"FILE" help:"Write the blob to FILE, for its owner alone, replacing what was there. Default: standard output, if that is no terminal."`
+
+	bytesFlags
 }
 
 // Help shows examples.
@@ -27,12 +29,8 @@ With -o json the blob is base64, on standard output.` + exitCodes
 
 // Run writes a backup.
 func (c *backupCmd) Run(a *app) error {
-	_, shown := terminal(a.out)
-	switch {
-	case c.Out != "" && c.Output == outputJSON:
-		return errors.New("--out: a file gets the blob as it is; leave out -o json")
-	case c.Out == "" && c.Output != outputJSON && shown:
-		return advise("a backup is no text for a terminal", "name a file with --out FILE, or pipe it on")
+	if err := c.check(a, "backup", c.Output); err != nil {
+		return err
 	}
 	cl, err := c.dial(a)
 	if err != nil {
@@ -47,16 +45,39 @@ func (c *backupCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	return c.write(a, "saved "+name, c.Output, reply, reply.GetBlob())
+}
+
+// bytesFlags say where bytes go that are no text.
+type bytesFlags struct {
+	Out string `placeholder:"FILE" help:"Write it to FILE, for its owner alone, replacing what was there. Default: standard output, if that is no terminal."`
+}
+
+// check refuses what could not be written, before a call is made. what says
+// what the bytes are.
+func (f bytesFlags) check(a *app, what, form string) error {
+	_, shown := terminal(a.out)
 	switch {
-	case c.Output == outputJSON:
+	case f.Out != "" && form == outputJSON:
+		return fmt.Errorf("--out: a file gets the %s as it is; leave out -o json", what)
+	case f.Out == "" && form != outputJSON && shown:
+		return advise("the "+what+" is no text for a terminal", "name a file with --out FILE, take -o json, or pipe it on")
+	}
+	return nil
+}
+
+// write writes b to where it goes, or reply as JSON; done says what was done.
+func (f bytesFlags) write(a *app, done, form string, reply proto.Message, b []byte) error {
+	switch {
+	case form == outputJSON:
 		return printJSON(a.out, reply)
-	case c.Out == "":
-		_, err = a.out.Write(reply.GetBlob())
+	case f.Out == "":
+		_, err := a.out.Write(b)
 		return err
 	}
-	if err := writeFile(c.Out, reply.GetBlob()); err != nil {
-		return fmt.Errorf("the backup: %w", err)
+	if err := writeFile(f.Out, b); err != nil {
+		return err
 	}
-	_, err = fmt.Fprintf(a.out, "saved %s in %s\n", name, c.Out)
+	_, err := fmt.Fprintf(a.out, "%s in %s\n", done, f.Out)
 	return err
 }

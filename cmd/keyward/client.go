@@ -50,6 +50,7 @@ type callFlags struct {
 // client is a connection to a broker.
 type client struct {
 	secrets keywardv1.SecretServiceClient
+	keys    keywardv1.KeyServiceClient
 	access  keywardv1.AccessServiceClient
 	conn    *grpc.ClientConn
 	vault   string // of short names; may be empty
@@ -97,6 +98,7 @@ func (f callFlags) dial(a *app) (*client, error) {
 	}
 	return &client{
 		secrets: keywardv1.NewSecretServiceClient(conn),
+		keys:    keywardv1.NewKeyServiceClient(conn),
 		access:  keywardv1.NewAccessServiceClient(conn),
 		conn:    conn,
 		vault:   cmp.Or(f.Vault, conf.Vault),
@@ -156,23 +158,33 @@ func (c *client) vaultName() (string, error) {
 	return n.String(), nil
 }
 
-// secretName returns the resource name that a command's NAME stands for: a
-// secret of the client's vault, or a full name with or without a version. A
-// vault or version given apart must not contradict it.
+// secretName is objectName of secrets.
 func (c *client) secretName(name, version string) (string, error) {
+	return c.objectName(broker.KindSecrets, name, version)
+}
+
+// keyName is objectName of keys.
+func (c *client) keyName(name, version string) (string, error) {
+	return c.objectName(broker.KindKeys, name, version)
+}
+
+// objectName returns the resource name that a command's NAME stands for: an
+// object of the client's vault, or a full name with or without a version. A
+// vault or version given apart must not contradict it.
+func (c *client) objectName(kind broker.Kind, name, version string) (string, error) {
 	var n broker.Name
 	var err error
 	switch {
 	case strings.Contains(name, "/"):
-		n, err = broker.ParseName(broker.KindSecrets, name)
+		n, err = broker.ParseName(kind, name)
 	case c.vault == "":
 		return "", advise(fmt.Sprintf("which vault is %q in?", name),
-			"name it with --vault ALIAS, or in full: vaults/ALIAS/secrets/"+name)
+			"name it with --vault ALIAS, or in full: vaults/ALIAS/"+string(kind)+"/"+name)
 	default:
 		if n, err = broker.VaultName(c.vault); err != nil {
 			return "", badName(c.vault, err)
 		}
-		n, err = n.Object(broker.KindSecrets, name)
+		n, err = n.Object(kind, name)
 	}
 	if err != nil {
 		return "", badName(name, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -22,10 +23,12 @@ const (
 
 // The values of the tag "complete", which says what an argument or flag names.
 const (
-	namesSecret  = "secrets"
-	namesDeleted = "deleted"
-	namesAction  = "actions"
-	namesFile    = "files"
+	namesSecret     = "secrets"
+	namesDeleted    = "deleted"
+	namesKey        = "keys"
+	namesDeletedKey = "deletedKeys"
+	namesAction     = "actions"
+	namesFile       = "files"
 )
 
 type completeCmd struct {
@@ -203,23 +206,36 @@ func (l *commandLine) names(a *app, what string) []candidate {
 	if err != nil {
 		return nil
 	}
+	return cl.candidates(ctx, what, vault)
+}
+
+// candidates are the names in a vault of one kind.
+func (c *client) candidates(ctx context.Context, what, vault string) []candidate {
 	var all []candidate
-	if what == namesDeleted {
-		list, err := cl.listDeletedSecrets(ctx, vault)
-		if err != nil {
-			return nil
+	add := func(name, word string, at *timestamppb.Timestamp) {
+		all = append(all, candidate{path.Base(name), word + " " + timeText(at)})
+	}
+	switch what {
+	case namesSecret:
+		list, _ := c.listSecrets(ctx, vault)
+		for _, s := range list.GetSecrets() {
+			add(s.GetName(), "updated", s.GetUpdateTime())
 		}
+	case namesDeleted:
+		list, _ := c.listDeletedSecrets(ctx, vault)
 		for _, d := range list.GetDeletedSecrets() {
-			all = append(all, candidate{path.Base(d.GetName()), "deleted " + timeText(d.GetDeleteTime())})
+			add(d.GetName(), "deleted", d.GetDeleteTime())
 		}
-		return all
-	}
-	list, err := cl.listSecrets(ctx, vault)
-	if err != nil {
-		return nil
-	}
-	for _, s := range list.GetSecrets() {
-		all = append(all, candidate{path.Base(s.GetName()), "updated " + timeText(s.GetUpdateTime())})
+	case namesKey:
+		list, _ := c.listKeys(ctx, vault)
+		for _, k := range list.GetKeys() {
+			add(k.GetName(), "updated", k.GetUpdateTime())
+		}
+	case namesDeletedKey:
+		list, _ := c.listDeletedKeys(ctx, vault)
+		for _, d := range list.GetDeletedKeys() {
+			add(d.GetName(), "deleted", d.GetDeleteTime())
+		}
 	}
 	return all
 }

@@ -118,16 +118,25 @@ func printDeleted(w io.Writer, all ...*keywardv1.DeletedSecret) error {
 // deletedName returns the resource name of a deleted secret. NAME may be what
 // it was called before, too.
 func (c *client) deletedName(name string) (string, error) {
-	live, err := c.secretName(strings.Replace(name, "/deletedSecrets/", "/secrets/", 1), "")
+	return c.deletedObjectName(broker.KindSecrets, broker.KindDeletedSecrets, name)
+}
+
+// deletedKeyName is deletedName of keys.
+func (c *client) deletedKeyName(name string) (string, error) {
+	return c.deletedObjectName(broker.KindKeys, broker.KindDeletedKeys, name)
+}
+
+func (c *client) deletedObjectName(kind, deleted broker.Kind, name string) (string, error) {
+	live, err := c.objectName(kind, strings.Replace(name, "/"+string(deleted)+"/", "/"+string(kind)+"/", 1), "")
 	if err != nil {
 		return "", err
 	}
-	n, err := broker.ParseName(broker.KindSecrets, live)
+	n, err := broker.ParseName(kind, live)
 	if err != nil {
 		return "", badName(name, err)
 	}
 	if n.Version() != "" {
-		return "", errors.New("all versions of a deleted secret go together; leave the version out")
+		return "", errors.New("all versions of what is deleted go together; leave the version out")
 	}
-	return n.As(broker.KindDeletedSecrets).String(), nil
+	return n.As(deleted).String(), nil
 }

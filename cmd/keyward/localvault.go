@@ -89,6 +89,7 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 	vault := vaulthttp.New(vaulthttp.Config{
 		Vault:     alias,
 		Secrets:   store.Secrets(),
+		Keys:      store.Keys(),
 		Tokens:    sts,
 		Authority: c.authority + "/" + localTenant,
 		Resource:  localvault.DefaultAudience,

@@ -25,15 +25,9 @@ func (*restoreCmd) Help() string {
 
 // Run restores a backup.
 func (c *restoreCmd) Run(a *app) error {
-	blob, err := c.read(a)
+	blob, err := readBackup(a, c.File)
 	if err != nil {
-		return fmt.Errorf("the backup: %w", err)
-	}
-	switch {
-	case blob.Len() == 0:
-		return advise("the backup is empty; nothing was restored", "name the file that keyward backup wrote, or pipe it in")
-	case blob.Len() > broker.MaxBackupLen:
-		return fmt.Errorf("the backup is larger than 1 MiB, the most that a broker takes (%s)", broker.CodeValueTooLarge)
+		return err
 	}
 	cl, err := c.dial(a)
 	if err != nil {
@@ -55,19 +49,39 @@ func (c *restoreCmd) Run(a *app) error {
 	return err
 }
 
-// read reads no more than it takes to know that a backup is too large.
-func (c *restoreCmd) read(a *app) (broker.Value, error) {
+// readBackup returns the backup in file, or what comes in on standard input. It
+// reads no more than it takes to know that a backup is too large.
+func readBackup(a *app, file string) (broker.Value, error) {
+	blob, err := readData(a, "backup", file, broker.MaxBackupLen)
+	switch {
+	case err != nil:
+		return broker.Value{}, err
+	case blob.Len() == 0:
+		return broker.Value{}, advise("the backup is empty; nothing was restored", "name the file that was written, or pipe it in")
+	case blob.Len() > broker.MaxBackupLen:
+		return broker.Value{}, fmt.Errorf("the backup is larger than 1 MiB, the most that a broker takes (%s)", broker.CodeValueTooLarge)
+	}
+	return blob, nil
+}
+
+// readData returns the bytes of file, or of standard input if file is "" or
+// "-", and of a larger one no more than one byte too many. what says what they
+// are.
+func readData(a *app, what, file string, most int64) (broker.Value, error) {
 	in := a.in
-	if c.File != "" {
-		f, err := os.Open(c.File)
+	if file != "" && file != "-" {
+		f, err := os.Open(file)
 		if err != nil {
-			return broker.Value{}, err
+			return broker.Value{}, fmt.Errorf("the %s: %w", what, err)
 		}
 		defer f.Close()
 		in = f
 	} else if _, ok := terminal(a.in); ok {
-		return broker.Value{}, advise("a terminal has none", "name the file that keyward backup wrote, or pipe it in")
+		return broker.Value{}, advise("the "+what+": a terminal has none", "name the file, or pipe it in")
 	}
-	b, err := io.ReadAll(io.LimitReader(in, broker.MaxBackupLen+1))
-	return broker.NewValue(string(b)), err
+	b, err := io.ReadAll(io.LimitReader(in, most+1))
+	if err != nil {
+		return broker.Value{}, fmt.Errorf("the %s: %w", what, err)
+	}
+	return broker.NewValue(string(b)), nil
 }

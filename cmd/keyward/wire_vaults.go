@@ -32,7 +32,10 @@ func (v *vaults) close() error {
 func (v *vaults) cached(ttl time.Duration) map[string]broker.Vault {
 	out := make(map[string]broker.Vault, len(v.clients))
 	for alias, c := range v.clients {
-		out[alias] = broker.Vault{Secrets: broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl})}
+		out[alias] = broker.Vault{
+			Secrets: broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl}),
+			Keys:    c,
+		}
 	}
 	return out
 }

@@ -22,20 +22,26 @@ type failure struct {
 }
 
 var failures = []failure{
-	{"BAD_NAME", http.StatusBadRequest, 3, "the name is malformed; a secret is vaults/{vault}/secrets/{secret}", false},
+	{"BAD_NAME", http.StatusBadRequest, 3, "the name is malformed; a secret is vaults/{vault}/secrets/{secret}, a key vaults/{vault}/keys/{key}", false},
 	{"BAD_FIELD", http.StatusBadRequest, 3, "a field of the request is not valid; correct it", false},
 	{"BAD_PAGE_TOKEN", http.StatusBadRequest, 3, "the page token is not valid for this caller and list; begin again without one", false},
 	{"VALUE_TOO_LARGE", http.StatusBadRequest, 3, "the value is too large; it is at most 25600 bytes", false},
 	{"SECRET_DISABLED", http.StatusBadRequest, 9, "the secret is disabled; enable it, or set a new version", false},
 	{"SECRET_SOFT_DELETED", http.StatusBadRequest, 9, "a deleted secret holds this name; recover it or purge it first", false},
+	{"KEY_DISABLED", http.StatusBadRequest, 9, "the key is disabled; enable it, or make a new version", false},
+	{"KEY_SOFT_DELETED", http.StatusBadRequest, 9, "a deleted key holds this name; undelete it or purge it first", false},
+	{"KEY_OPERATION_FORBIDDEN", http.StatusBadRequest, 9, "the key may not be used for this, or not at this time; see what it is for, and from when to when", false},
 	{"NO_CREDENTIALS", http.StatusUnauthorized, 16, "no credentials; send a bearer token, or connect with a client certificate", false},
 	{"BAD_CREDENTIALS", http.StatusUnauthorized, 16, "the credentials are not valid here; get new ones", false},
 	{"POLICY_DENIED", http.StatusForbidden, 7, "the policy does not allow this, or there is no such thing; whoever keeps the policy can grant it", false},
 	{"SECRET_NOT_FOUND", http.StatusNotFound, 5, "there is no such secret or version; set it first, or list the vault", false},
+	{"KEY_NOT_FOUND", http.StatusNotFound, 5, "there is no such key or version; create it first, or list the vault's keys", false},
 	{"VAULT_NOT_FOUND", http.StatusNotFound, 5, "no vault of this name is configured", false},
 	{"SECRET_EXISTS", http.StatusConflict, 6, "a secret has this name; delete and purge it before its backup is restored", false},
-	{"ETAG_MISMATCH", http.StatusConflict, 10, "the secret has changed since its etag was read; read it again", false},
+	{"KEY_EXISTS", http.StatusConflict, 6, "a key has this name; delete and purge it before its backup is restored", false},
+	{"ETAG_MISMATCH", http.StatusConflict, 10, "it has changed since its etag was read; read it again", false},
 	{"SECRET_IN_TRANSITION", http.StatusConflict, 10, "the secret is being deleted or recovered; try again in a moment", true},
+	{"KEY_IN_TRANSITION", http.StatusConflict, 10, "the key is being deleted or recovered; try again in a moment", true},
 	{"CALLER_RATE_LIMITED", http.StatusTooManyRequests, 8, "too many calls; wait before the next one, and make fewer", true},
 	{"INTERNAL", http.StatusInternalServerError, 13, "internal error; tell whoever runs the broker the time of the call", false},
 	{"NOT_SUPPORTED", http.StatusNotImplemented, 12, "this vault does not offer that", false},
@@ -53,27 +59,53 @@ var (
 	oneVault = []string{"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED", "VAULT_THROTTLED", "VAULT_UNAVAILABLE", "VAULT_AUTHENTICATION_FAILED"}
 	// ofOthers: a question about others is decided, and asks no vault.
 	ofOthers = []string{"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED"}
+	// oneKey: the call is of a key that must be there.
+	oneKey = slices.Concat(oneVault, []string{"KEY_NOT_FOUND", "KEY_IN_TRANSITION"})
+	// useKey: and it must be fit for use.
+	useKey = slices.Concat(oneKey, []string{"KEY_DISABLED", "KEY_OPERATION_FORBIDDEN"})
 )
 
 // own are the reasons that a method has beside those of any call. A batch asks
 // no vault as a whole: each of its results has a status.
 var own = map[string][]string{
-	"GetSecret":          slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_DISABLED", "SECRET_IN_TRANSITION"}),
-	"SetSecret":          slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
-	"UpdateSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
-	"DeleteSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
-	"ListSecrets":        slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
-	"ListSecretVersions": slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN", "SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
-	"BatchGetSecrets":    nil,
-	"GenerateSecret":     slices.Concat(oneVault, []string{"SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
-	"GetDeletedSecret":   slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
-	"ListDeletedSecrets": slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
-	"UndeleteSecret":     slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
-	"PurgeSecret":        slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
-	"BackupSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "VALUE_TOO_LARGE", "SECRET_IN_TRANSITION"}),
-	"RestoreSecret":      slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_EXISTS", "SECRET_SOFT_DELETED", "SECRET_IN_TRANSITION"}),
-	"CheckAccess":        ofOthers,
-	"ListGrants":         ofOthers,
+	"GetSecret":            slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_DISABLED", "SECRET_IN_TRANSITION"}),
+	"SetSecret":            slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
+	"UpdateSecret":         slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
+	"DeleteSecret":         slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
+	"ListSecrets":          slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
+	"ListSecretVersions":   slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN", "SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
+	"BatchGetSecrets":      nil,
+	"GenerateSecret":       slices.Concat(oneVault, []string{"SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}),
+	"GetDeletedSecret":     slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
+	"ListDeletedSecrets":   slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
+	"UndeleteSecret":       slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
+	"PurgeSecret":          slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
+	"BackupSecret":         slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "VALUE_TOO_LARGE", "SECRET_IN_TRANSITION"}),
+	"RestoreSecret":        slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "SECRET_EXISTS", "SECRET_SOFT_DELETED", "SECRET_IN_TRANSITION"}),
+	"CreateKey":            slices.Concat(oneVault, []string{"KEY_SOFT_DELETED", "ETAG_MISMATCH", "KEY_IN_TRANSITION"}),
+	"ImportKey":            slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "KEY_SOFT_DELETED", "ETAG_MISMATCH", "KEY_IN_TRANSITION"}),
+	"GetKey":               oneKey,
+	"ListKeys":             slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
+	"ListKeyVersions":      slices.Concat(oneKey, []string{"BAD_PAGE_TOKEN"}),
+	"UpdateKey":            slices.Concat(oneKey, []string{"ETAG_MISMATCH"}),
+	"DeleteKey":            slices.Concat(oneKey, []string{"ETAG_MISMATCH"}),
+	"GetDeletedKey":        oneKey,
+	"ListDeletedKeys":      slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
+	"UndeleteKey":          oneKey,
+	"PurgeKey":             oneKey,
+	"BackupKey":            slices.Concat(oneKey, []string{"VALUE_TOO_LARGE"}),
+	"RestoreKey":           slices.Concat(oneVault, []string{"VALUE_TOO_LARGE", "KEY_EXISTS", "KEY_SOFT_DELETED", "KEY_IN_TRANSITION"}),
+	"RotateKey":            slices.Concat(oneKey, []string{"KEY_DISABLED"}),
+	"GetRotationPolicy":    oneKey,
+	"UpdateRotationPolicy": oneKey,
+	"Encrypt":              useKey,
+	"Decrypt":              useKey,
+	"WrapKey":              useKey,
+	"UnwrapKey":            useKey,
+	"Sign":                 useKey,
+	"Verify":               useKey,
+	"CheckAccess":          ofOthers,
+	"ListGrants":           ofOthers,
 }
 
 // errorResponses are the replies to m that are errors, by status, each with an

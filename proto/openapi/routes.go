@@ -102,6 +102,14 @@ var members = map[string]collectionMember{
 		"secret", "^[0-9a-zA-Z-]{1,127}$", "db-password",
 		"The name of the secret that was deleted.",
 	},
+	"keys": {
+		"key", "^[0-9a-zA-Z-]{1,127}$", "invoices",
+		"The key's name. Upper case is folded to lower.",
+	},
+	"deletedKeys": {
+		"key", "^[0-9a-zA-Z-]{1,127}$", "invoices",
+		"The name of the key that was deleted.",
+	},
 	"versions": {
 		"version", "^[0-9a-f]{32}$", "01a200534a2700009536521920725304",
 		"A version, as the vault gave it out.",

@@ -44,6 +44,39 @@ var tour = []step{
 	{operation: "RestoreSecret", from: "BackupSecret", link: "restore"},
 	{operation: "SetSecret"},
 	{operation: "DeleteSecret", from: "SetSecret", link: "deleteUnlessChanged"},
+	{operation: "CreateKey"},
+	{operation: "GetKey"},
+	{operation: "GetKeyVersion", from: "CreateKey", link: "getThisVersion"},
+	{operation: "UpdateKey"},
+	{operation: "UpdateKeyVersion", from: "CreateKey", link: "updateThisVersion"},
+	{operation: "ImportKey"},
+	{operation: "ListKeys"},
+	{operation: "ListKeyVersions"},
+	{operation: "Encrypt"},
+	{operation: "Decrypt", from: "Encrypt", link: "decrypt"},
+	{operation: "WrapKey"},
+	{operation: "UnwrapKey", from: "WrapKey", link: "unwrap"},
+	{operation: "Sign"},
+	{operation: "Verify", from: "Sign", link: "verify"},
+	{operation: "EncryptVersion", from: "CreateKey", link: "encryptWithThisVersion"},
+	{operation: "DecryptVersion", from: "EncryptVersion", link: "decrypt"},
+	{operation: "WrapKeyVersion", from: "CreateKey", link: "wrapWithThisVersion"},
+	{operation: "UnwrapKeyVersion", from: "WrapKeyVersion", link: "unwrap"},
+	{operation: "SignVersion", from: "CreateKey", link: "signWithThisVersion"},
+	{operation: "VerifyVersion", from: "SignVersion", link: "verify"},
+	{operation: "UpdateRotationPolicy"},
+	{operation: "GetRotationPolicy"},
+	{operation: "BackupKey"},
+	{operation: "DeleteKey"},
+	{operation: "GetDeletedKey"},
+	{operation: "ListDeletedKeys"},
+	{operation: "UndeleteKey"},
+	{operation: "DeleteKey"},
+	{operation: "PurgeKey"},
+	{operation: "RestoreKey", from: "BackupKey", link: "restore"},
+	{operation: "RotateKey"},
+	{operation: "CreateKey"},
+	{operation: "DeleteKey", from: "CreateKey", link: "deleteUnlessChanged"},
 	{operation: "CheckAccess"},
 	{operation: "ListGrants"},
 }
@@ -99,6 +132,13 @@ func TestExamples(t *testing.T) {
 			}
 			if got, want := shape(value), shape(content["example"]); !reflect.DeepEqual(got, want) {
 				t.Errorf("the reply is of another shape than its example\n got %v\nwant %v", got, want)
+			}
+			// What a key gave back, and whether its signature is good.
+			for _, field := range []string{"plaintext", "valid", "key"} {
+				_, nested := object(value)[field].(map[string]any)
+				if got, want := object(value)[field], object(content["example"])[field]; !nested && got != want {
+					t.Errorf("%s is %v, want %v", field, got, want)
+				}
 			}
 		})
 	}
@@ -195,28 +235,50 @@ func (r *request) follow(t *testing.T, link map[string]any, before request, afte
 	if err := json.Unmarshal(after.body, &body); err != nil {
 		t.Fatal(err)
 	}
-	for name, expression := range object(link["parameters"]) {
-		switch in, key, _ := strings.Cut(strings.TrimPrefix(text(expression), "$"), "."); {
+	sent := object(before.body)
+	value := func(expression string) string {
+		switch in, key, _ := strings.Cut(strings.TrimPrefix(expression, "$"), "."); {
+		case in == "request" && strings.HasPrefix(key, "body#/"):
+			return at(sent, key)
 		case in == "request":
 			_, key, _ = strings.Cut(key, ".")
-			r.parameters[name] = before.parameters[key]
+			return before.parameters[key]
 		case strings.HasPrefix(key, "header."):
-			r.parameters[name] = after.header.Get(strings.TrimPrefix(key, "header."))
+			return after.header.Get(strings.TrimPrefix(key, "header."))
 		default:
-			at := body
-			steps := strings.Split(strings.TrimPrefix(key, "body#/"), "/")
-			for _, s := range steps[:len(steps)-1] {
-				at = object(at[s])
-			}
-			r.parameters[name] = text(at[steps[len(steps)-1]])
+			return at(body, key)
 		}
-		if r.parameters[name] == "" {
+	}
+	for name, expression := range object(link["parameters"]) {
+		if r.parameters[name] = value(text(expression)); r.parameters[name] == "" {
 			t.Fatalf("%s: %v is empty", name, expression)
 		}
 	}
-	if link["requestBody"] == "$response.body" {
-		r.body = body
+	switch want := link["requestBody"].(type) {
+	case string:
+		if want == "$response.body" {
+			r.body = body
+		}
+	case map[string]any:
+		// Expressions stand in braces within a body.
+		filled := map[string]any{}
+		for name, expression := range want {
+			filled[name] = value(strings.Trim(text(expression), "{}"))
+			if filled[name] == "" {
+				t.Fatalf("%s: %v is empty", name, expression)
+			}
+		}
+		r.body = filled
 	}
+}
+
+// at is what a body has at "body#/some/field".
+func at(body map[string]any, pointer string) string {
+	steps := strings.Split(strings.TrimPrefix(pointer, "body#/"), "/")
+	for _, s := range steps[:len(steps)-1] {
+		body = object(body[s])
+	}
+	return text(body[steps[len(steps)-1]])
 }
 
 // http writes r out.

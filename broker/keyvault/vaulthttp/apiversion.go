@@ -43,3 +43,17 @@ func (r request) trim(s keyvault.Secret) keyvault.Secret {
 	}
 	return s
 }
+
+// trimKey does the same for the attributes of a key.
+func (r request) trimKey(a keyvault.KeyAttributes) keyvault.KeyAttributes {
+	if r.apiVersion == "7.0" {
+		a.RecoverableDays = 0
+	}
+	if r.apiVersion < "7.3" {
+		a.Exportable = nil
+	}
+	if r.apiVersion < "7.5" {
+		a.HSMPlatform = ""
+	}
+	return a
+}

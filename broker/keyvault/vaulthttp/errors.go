@@ -72,6 +72,30 @@ var refusals = map[broker.Code]refusal{
 		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
 		message: "Secret is currently being deleted.",
 	},
+	broker.CodeKeyDisabled: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyDisabled,
+		message: "Operation is not allowed on a disabled key.",
+	},
+	broker.CodeKeyOperationForbidden: {status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyOperation},
+	broker.CodeKeyNotFound: {
+		status: http.StatusNotFound, code: keyvault.ErrorKeyNotFound,
+		message: "A key with (name/id) {name} was not found in this key vault. If you recently deleted this key " +
+			"you may be able to recover it using the correct recovery command. " +
+			"For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
+	},
+	broker.CodeKeySoftDeleted: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerDeleted,
+		message: "Key {name} is currently in a deleted but recoverable state, and its name cannot be reused; " +
+			"in this state, the key can only be recovered or purged.",
+	},
+	broker.CodeKeyExists: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict,
+		message: "There was a conflict restoring the key. Its name is already in use.",
+	},
+	broker.CodeKeyInTransition: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
+		message: "Key is currently being deleted.",
+	},
 	broker.CodeVaultThrottled: {
 		status: http.StatusTooManyRequests, code: keyvault.ErrorThrottled,
 		message: "Request was not processed because too many requests were received.",
@@ -120,7 +144,7 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	if e.message == "" {
 		e.message = err.Message
 	}
-	e.message = strings.ReplaceAll(e.message, "{name}", shorten(secretPart(r)))
+	e.message = strings.ReplaceAll(e.message, "{name}", shorten(objectPart(r)))
 	e.retryAfter = err.RetryAfter
 	if e.status >= http.StatusInternalServerError {
 		e.cause = err
@@ -128,12 +152,26 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	return &e
 }
 
-// secretPart returns what a request's path says after "/secrets/", without the
-// operation at its end. A restore's does not say.
-func secretPart(r *http.Request) string {
-	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/secrets"), "/")
+// objectPart returns what a request's path says after its collection, without
+// the operation at its end. A restore's does not say.
+func objectPart(r *http.Request) string {
+	_, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	name = strings.Trim(name, "/")
 	if r.Method == http.MethodPost && name == "restore" {
 		return "of the backup"
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(name, "/versions"), "/backup")
+	if before, last, ok := cutLast(name, "/"); ok {
+		_, use := keyUses[last]
+		if use || last == "versions" || last == "backup" || last == "create" || last == "rotate" || last == "rotationpolicy" {
+			return strings.TrimSuffix(before, "/")
+		}
+	}
+	return name
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }

@@ -1,5 +1,5 @@
 // Package vaulthttp serves the REST contract of Azure Key Vault's data plane
-// over any broker.SecretStore, so that Key Vault's own clients can use it.
+// over any broker.SecretStore and broker.KeyStore, so that Key Vault's own clients can use it.
 //
 // Ids and links echo the authority that the client asked, as Key Vault's do. The
 // handler matches raw paths and must be served as it is: http.ServeMux in front
@@ -49,8 +49,9 @@ type tokenRefusal interface {
 type Config struct {
 	// Vault is the name that the store knows its secrets under.
 	Vault broker.Name
-	// Secrets is required.
+	// Secrets and Keys are what is served; at least one of them.
 	Secrets broker.SecretStore
+	Keys    broker.KeyStore
 	// Tokens judges every request's token. Without it every request is refused.
 	Tokens TokenVerifier
 	// Authority is the URL of the token service with the tenant as its path, and
@@ -66,8 +67,9 @@ type Config struct {
 
 type handler struct {
 	Config
-	versions DeletedVersioner // nil if the store is none
-	asked    []check
+	// Of the stores; nil if one is none.
+	versions, keyVersions DeletedVersioner
+	asked                 []check
 }
 
 // New returns a handler. It may serve concurrently.
@@ -79,8 +81,9 @@ func New(c Config) http.Handler {
 		Config: c,
 	}
 	h.versions, _ = c.Secrets.(DeletedVersioner)
+	h.keyVersions, _ = c.Keys.(DeletedVersioner)
 	h.asked = h.checks(c.Simulate)
-	if c.Simulate.Settle > 0 {
+	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
 	}
 	return h

@@ -70,14 +70,20 @@ func (h *handler) match(r *http.Request) (route, error) {
 	if len(parts) == 3 && parts[0] == "secrets" && parts[2] == "" {
 		parts = parts[:2]
 	}
-	if !ok || len(parts) > 3 {
+	if !ok {
 		return route{}, errNoSuchPath
 	}
-	switch parts[0] {
-	case "secrets":
+	switch kind := parts[0]; {
+	case kind == "secrets" && h.Secrets != nil && len(parts) <= 3:
 		return h.matchSecrets(r, parts[1:])
-	case "deletedsecrets":
-		return h.matchDeleted(r, parts[1:])
+	case kind == "deletedsecrets" && h.Secrets != nil && len(parts) <= 3:
+		return h.matchDeletedOf(r, broker.KindSecrets, parts[1:], deletedOps{
+			list: opListDeleted, get: opGetDeleted, purge: opPurge, recover: opRecover,
+		})
+	case kind == "keys" && h.Keys != nil && len(parts) <= 4:
+		return h.matchKeys(r, parts[1:])
+	case kind == "deletedkeys" && h.Keys != nil && len(parts) <= 3:
+		return h.matchDeletedKeys(r, parts[1:])
 	}
 	return route{}, errNoSuchPath
 }
@@ -90,7 +96,7 @@ func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 		// With other methods, it is a secret of that name.
 		return route{operation: opRestore}, nil
 	}
-	name, err := h.secret(parts[0])
+	name, err := h.object(broker.KindSecrets, parts[0])
 	if err != nil {
 		return route{}, err
 	}
@@ -119,32 +125,35 @@ func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 	})
 }
 
-func (h *handler) matchDeleted(r *http.Request, parts []string) (route, error) {
+// deletedOps are the operations on what is soft-deleted.
+type deletedOps struct{ list, get, purge, recover operation }
+
+func (h *handler) matchDeletedOf(r *http.Request, kind broker.Kind, parts []string, ops deletedOps) (route, error) {
 	if len(parts) == 0 {
-		return pick(r, broker.Name{}, actions{http.MethodGet: opListDeleted})
+		return pick(r, broker.Name{}, actions{http.MethodGet: ops.list})
 	}
-	name, err := h.secret(parts[0])
+	name, err := h.object(kind, parts[0])
 	switch {
 	case err != nil:
 		return route{}, err
 	case len(parts) == 1:
 		return pick(r, name, actions{
-			http.MethodGet:    opGetDeleted,
-			http.MethodDelete: opPurge,
+			http.MethodGet:    ops.get,
+			http.MethodDelete: ops.purge,
 		})
 	case parts[1] == "recover":
-		return pick(r, name, actions{http.MethodPost: opRecover})
+		return pick(r, name, actions{http.MethodPost: ops.recover})
 	}
 	return route{}, errNoSuchPath
 }
 
-// secret returns the name that a segment of a path stands for.
-func (h *handler) secret(segment string) (broker.Name, error) {
+// object returns the name that a segment of a path stands for.
+func (h *handler) object(kind broker.Kind, segment string) (broker.Name, error) {
 	object, err := url.PathUnescape(segment)
 	if err != nil {
 		object = segment
 	}
-	name, err := h.Vault.Object(broker.KindSecrets, object)
+	name, err := h.Vault.Object(kind, object)
 	if err != nil {
 		return broker.Name{}, badParameter("The request URI contains an invalid name: " + shorten(object))
 	}

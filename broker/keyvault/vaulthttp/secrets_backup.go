@@ -11,7 +11,10 @@ import (
 
 // backupSecret reads no body: clients send an empty one, or none.
 func (h *handler) backupSecret(ctx context.Context, r request) (any, error) {
-	blob, err := h.Secrets.BackupSecret(ctx, r.route.name)
+	return backedUp(h.Secrets.BackupSecret(ctx, r.route.name))
+}
+
+func backedUp(blob broker.Value, err error) (any, error) {
 	if broker.CodeOf(err) == broker.CodeValueTooLarge {
 		return nil, &refusal{
 			status: http.StatusBadRequest, code: keyvault.ErrorBackupTooLarge,
@@ -25,15 +28,11 @@ func (h *handler) backupSecret(ctx context.Context, r request) (any, error) {
 }
 
 func (h *handler) restoreSecret(ctx context.Context, r request) (any, error) {
-	body, err := readBody(r.Request, maxBackupBodyLen)
+	blob, err := r.blob()
 	if err != nil {
 		return nil, err
 	}
-	var w keyvault.Backup
-	if json.Unmarshal(body, &w) != nil || w.Value == nil || w.Value.Len() == 0 {
-		return nil, errMalformedBackup
-	}
-	s, err := h.Secrets.RestoreSecret(ctx, h.Vault, w.Value.Value)
+	s, err := h.Secrets.RestoreSecret(ctx, h.Vault, blob)
 	if broker.CodeOf(err) == broker.CodeBadField {
 		return nil, errMalformedBackup
 	}
@@ -41,6 +40,19 @@ func (h *handler) restoreSecret(ctx context.Context, r request) (any, error) {
 		return nil, err
 	}
 	return r.secret(s), nil
+}
+
+// blob reads the body of a restore.
+func (r request) blob() (broker.Value, error) {
+	body, err := readBody(r.Request, maxBackupBodyLen)
+	if err != nil {
+		return broker.Value{}, err
+	}
+	var w keyvault.Backup
+	if json.Unmarshal(body, &w) != nil || w.Value == nil || w.Value.Len() == 0 {
+		return broker.Value{}, errMalformedBackup
+	}
+	return w.Value.Value, nil
 }
 
 var errMalformedBackup = &refusal{

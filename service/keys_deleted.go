@@ -1,0 +1,107 @@
+package service
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/keyward/keyward/broker"
+	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
+)
+
+func (s *keyService) GetDeletedKey(ctx context.Context, req *keywardv1.GetDeletedKeyRequest) (*keywardv1.DeletedKey, error) {
+	name, err := parseDeletedKey(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return deletedKeyReply(s.broker.GetDeletedKey(ctx, caller(ctx), name))
+}
+
+func (s *keyService) ListDeletedKeys(ctx context.Context, req *keywardv1.ListDeletedKeysRequest) (*keywardv1.ListDeletedKeysResponse, error) {
+	vault, err := broker.ParseVaultName(req.GetParent())
+	if err != nil {
+		return nil, ofParent(err)
+	}
+	c := caller(ctx)
+	list := pageOf{principal: c.ID, method: keywardv1.KeyService_ListDeletedKeys_FullMethodName, parent: vault.String()}
+	token, err := s.pages.open(list, req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.broker.ListDeletedKeys(ctx, c, vault, broker.Page{Size: int(req.GetPageSize()), Token: token})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*keywardv1.DeletedKey, len(page.Keys))
+	for i, d := range page.Keys {
+		out[i] = deletedKeyProto(d)
+	}
+	return &keywardv1.ListDeletedKeysResponse{DeletedKeys: out, NextPageToken: s.pages.seal(list, page.Next)}, nil
+}
+
+func (s *keyService) UndeleteKey(ctx context.Context, req *keywardv1.UndeleteKeyRequest) (*keywardv1.Key, error) {
+	name, err := parseDeletedKey(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return keyReply(s.broker.UndeleteKey(ctx, caller(ctx), name))
+}
+
+func (s *keyService) PurgeKey(ctx context.Context, req *keywardv1.PurgeKeyRequest) (*emptypb.Empty, error) {
+	name, err := parseDeletedKey(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.broker.PurgeKey(ctx, caller(ctx), name); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+func (s *keyService) BackupKey(ctx context.Context, req *keywardv1.BackupKeyRequest) (*keywardv1.BackupKeyResponse, error) {
+	name, err := broker.ParseName(broker.KindKeys, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	blob, err := s.broker.BackupKey(ctx, caller(ctx), name)
+	if err != nil {
+		return nil, err
+	}
+	return &keywardv1.BackupKeyResponse{Blob: []byte(blob.Reveal())}, nil
+}
+
+func (s *keyService) RestoreKey(ctx context.Context, req *keywardv1.RestoreKeyRequest) (*keywardv1.Key, error) {
+	vault, err := broker.ParseVaultName(req.GetParent())
+	if err != nil {
+		return nil, ofParent(err)
+	}
+	return keyReply(s.broker.RestoreKey(ctx, caller(ctx), vault, hidden(req.GetBlob())))
+}
+
+// parseDeletedKey returns the key that "vaults/{vault}/deletedKeys/{key}" was.
+func parseDeletedKey(s string) (broker.Name, error) {
+	n, err := broker.ParseName(broker.KindDeletedKeys, s)
+	if err != nil {
+		return broker.Name{}, err
+	}
+	if n.Version() != "" {
+		return broker.Name{}, &broker.Error{Code: broker.CodeBadName, Field: "name", Message: "a deleted key is named without a version"}
+	}
+	return n.As(broker.KindKeys), nil
+}
+
+func deletedKeyReply(d broker.DeletedKey, err error) (*keywardv1.DeletedKey, error) {
+	if err != nil {
+		return nil, err
+	}
+	return deletedKeyProto(d), nil
+}
+
+func deletedKeyProto(d broker.DeletedKey) *keywardv1.DeletedKey {
+	return &keywardv1.DeletedKey{
+		Name:       d.Name.As(broker.KindDeletedKeys).String(),
+		Key:        keyProto(d.Key),
+		DeleteTime: timeProto(d.Deleted),
+		PurgeTime:  timeProto(d.Purges),
+	}
+}
