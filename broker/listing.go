@@ -155,13 +155,13 @@ func list[T listed](
 			}
 			items = items[i:]
 		}
-		return permitted(ctx, b, c, a, items, size, ev), nil
+		return permitted(ctx, b, c, a, items, size, ev)
 	})
 }
 
 // permitted returns the first of items that the caller may list, at most size
 // of them, and adds them to the event.
-func permitted[T listed](ctx context.Context, b *Broker, c Caller, a Action, items []T, size int, ev *Event) (out part[T]) {
+func permitted[T listed](ctx context.Context, b *Broker, c Caller, a Action, items []T, size int, ev *Event) (out part[T], err error) {
 	ctx, span := b.tracer.Start(ctx, "policy.decide", trace.WithAttributes(attribute.String("keyward.action", string(a))))
 	defer span.End()
 	most := min(size, len(items))
@@ -177,7 +177,11 @@ func permitted[T listed](ctx context.Context, b *Broker, c Caller, a Action, ite
 		for _, item := range chunk {
 			names = append(names, item.listedAs())
 		}
-		for i, d := range b.decideAll(ctx, c, a, names) {
+		decisions := b.decideAll(ctx, c, a, names)
+		if ctx.Err() != nil { // what was not decided would look as if it were not there
+			return part[T]{}, AsError(ctx.Err())
+		}
+		for i, d := range decisions {
 			switch {
 			case !d.Allowed:
 			case len(out.items) < size:
@@ -194,7 +198,7 @@ func permitted[T listed](ctx context.Context, b *Broker, c Caller, a Action, ite
 		}
 	}
 	span.SetAttributes(attribute.Int("keyward.decided", decided), attribute.Int("keyward.allowed", len(out.items)))
-	return out
+	return out, nil
 }
 
 // decideAll decides on each of names. What cannot be decided is denied.

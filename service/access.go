@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
@@ -33,7 +35,10 @@ func (s *accessService) CheckAccess(ctx context.Context, req *keywardv1.CheckAcc
 	if len(req.GetAttributes()) > maxAskedAttributes {
 		return nil, &broker.Error{Code: broker.CodeBadField, Field: "attributes", Message: "a question has at most 100 attributes"}
 	}
-	if slices.Contains(req.GetGroups(), "") {
+	if p := req.GetPrincipal(); p != "" && !wholeID(p) {
+		return nil, &broker.Error{Code: broker.CodeBadField, Field: "principal", Message: "want the whole id: a SPIFFE ID, or an issuer's configured name, \"/\" and the subject"}
+	}
+	if slices.ContainsFunc(req.GetGroups(), func(g string) bool { return !wholeID(g) }) {
 		return nil, &broker.Error{Code: broker.CodeBadField, Field: "groups", Message: "a group is named, such as kubernetes/team-pay"}
 	}
 	answer, err := s.broker.CheckAccess(ctx, caller(ctx), broker.AccessQuestion{
@@ -67,6 +72,13 @@ func (s *accessService) ListGrants(ctx context.Context, req *keywardv1.ListGrant
 		reply.Grants[i] = grantProto(g)
 	}
 	return reply, nil
+}
+
+// wholeID reports whether s can be the id of a principal or a group: an answer
+// about one that nobody can have would look like one about somebody.
+func wholeID(s string) bool {
+	before, after, ok := strings.Cut(s, "/")
+	return ok && before != "" && after != "" && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func asked(action, resource string) (broker.Action, broker.Name, error) {

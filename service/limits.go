@@ -105,6 +105,8 @@ func (l *limits) call(ctx context.Context, c broker.Caller) error {
 func (l *limits) failure(ctx context.Context, c broker.Caller, cause error) (record bool, answer error) {
 	switch broker.CodeOf(cause) {
 	case broker.CodeNoCredentials, broker.CodeBadCredentials:
+	case broker.CodeCanceled, broker.CodeDeadlineExceeded:
+		// Who leaves before it is judged is not judged for nothing.
 	default:
 		return true, cause // a fault of ours, which waiting would not mend
 	}

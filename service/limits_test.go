@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -386,5 +387,30 @@ func TestNoLimitsByDefault(t *testing.T) {
 	}
 	if n := w.authentications()["NO_CREDENTIALS"]; n != 500 {
 		t.Errorf("%d failed authentications on record, want 500", n)
+	}
+}
+
+// Who leaves before the answer has failed all the same: it takes a token, and a
+// flood of it is not recorded one by one.
+func TestFailuresOfWhoLeavesAreLimited(t *testing.T) {
+	w := newWorld(t, func(c *service.Config, _ *broker.Config) {
+		c.Limits.FailedAuthentication = service.Limit{Rate: 0.001, Burst: 1}
+	})
+	token := w.token("billing")
+	token = token[:len(token)-4] + "AAAA" // of a known issuer, and not signed by it
+	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://"+w.httpAddr+"/v1/vaults/dev/secrets/db", http.NoBody)
+		r.RemoteAddr = "192.0.2.1:1"
+		r.Header.Set("Authorization", "Bearer "+token)
+		service.Gateway(w.server).ServeHTTP(httptest.NewRecorder(), r)
+	}
+	var outcomes []string
+	for _, e := range w.audit.Events() {
+		outcomes = append(outcomes, e.Outcome)
+	}
+	if got := strings.Join(outcomes, " "); got != "BAD_CREDENTIALS CALLER_RATE_LIMITED" {
+		t.Errorf("recorded %d: %s", len(outcomes), got)
 	}
 }

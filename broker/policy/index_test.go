@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -280,6 +282,11 @@ func TestAuthorizeAllDeniesWhatItCannotDecide(t *testing.T) {
 	allowed := []bool{got[0].Allowed, got[1].Allowed, got[2].Allowed, got[3].Allowed}
 	if !slices.Equal(allowed, []bool{true, false, false, true}) {
 		t.Errorf("allowed: %v", allowed)
+	}
+	over, stop := context.WithCancel(t.Context())
+	stop()
+	if got, err := e.AuthorizeAll(over, r, []broker.Name{good, good}); !errors.Is(err, context.Canceled) || len(got) != 2 || got[0].Allowed || got[1].Allowed {
+		t.Errorf("for nobody any more: %+v, %v", got, err)
 	}
 }
 

@@ -90,8 +90,8 @@ func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision
 }
 
 // AuthorizeAll implements broker.BulkAuthorizer. What is the same for all names
-// is looked up once.
-func (e *Engine) AuthorizeAll(_ context.Context, r broker.Request, names []broker.Name) ([]broker.Decision, error) {
+// is looked up once. It ends with ctx: what is not decided by then is denied.
+func (e *Engine) AuthorizeAll(ctx context.Context, r broker.Request, names []broker.Name) ([]broker.Decision, error) {
 	decisions := make([]broker.Decision, len(names))
 	var errs []error
 	var q *query
@@ -100,7 +100,10 @@ func (e *Engine) AuthorizeAll(_ context.Context, r broker.Request, names []broke
 	var buf []int
 	for i, n := range names {
 		decisions[i].PolicySet = e.hash
-		var err error
+		err := ctx.Err()
+		if err != nil {
+			return decisions, errors.Join(append(errs, err)...)
+		}
 		if c := n.Collection(n.Kind()); q == nil || c != in {
 			r.Resource, in = n, c
 			if q, err = e.newQuery(r); err != nil {

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -57,8 +54,9 @@ type Folder struct {
 	set     atomic.Pointer[Engine]
 	refused atomic.Pointer[error] // why the folder, as it is, is not in force
 
-	// Of Run alone: what the last look saw, and what was last read.
-	seen, read []fs.FileInfo
+	// Of Run alone: the digests of what the last look saw, and of what was last
+	// judged.
+	seen, judged string
 }
 
 var _ broker.BulkAuthorizer = (*Folder)(nil)
@@ -79,10 +77,10 @@ func Open(ctx context.Context, c FolderConfig) (*Folder, error) {
 	if err := f.measure(c.MeterProvider.Meter(scope)); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	f.seen = f.stat()
-	f.read = f.seen
-	set, err := Load(f.dir)
-	if err = f.enforce(ctx, set, err); err != nil {
+	files, err := readDir(f.dir)
+	f.seen = digest(files, err)
+	f.judged = f.seen
+	if err := f.enforce(ctx, files, err); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -153,23 +151,22 @@ func (f *Folder) Run(ctx context.Context) {
 	}
 }
 
-// look loads the folder if it has changed, but not while it changes.
+// look puts the folder in force if it has changed, and not since the look
+// before. The bytes are compared: what is known of a file without reading it,
+// its size and its times, may be the same for another.
 func (f *Folder) look(ctx context.Context) {
-	now := f.stat()
-	quiet := sameFiles(now, f.seen)
+	files, err := readDir(f.dir)
+	now := digest(files, err)
+	quiet := now == f.seen
 	f.seen = now
-	if !quiet || sameFiles(now, f.read) {
+	if !quiet || now == f.judged {
 		return
 	}
-	set, err := Load(f.dir)
-	if !sameFiles(f.stat(), now) {
-		return // what was read may be half of it
-	}
-	f.read = now
+	f.judged = now
 	again := errors.Is(f.Err(), errUnrecorded)
-	switch err = f.enforce(ctx, set, err); {
+	switch err = f.enforce(ctx, files, err); {
 	case errors.Is(err, errUnrecorded):
-		f.read = nil // to be tried again
+		f.judged = "" // to be tried again
 		if again {
 			return
 		}
@@ -180,14 +177,26 @@ func (f *Folder) look(ctx context.Context) {
 	}
 }
 
+// digest is the hash of files, or what is wrong with reading them.
+func digest(files []source, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return hash(files)
+}
+
 var errUnrecorded = errors.New("the audit log cannot be written, and policies do not take effect without")
 
-// enforce puts a set in force, or keeps what is wrong with it.
-func (f *Folder) enforce(ctx context.Context, set *Engine, err error) error {
+// enforce puts what was read in force, or keeps what is wrong with it.
+func (f *Folder) enforce(ctx context.Context, files []source, err error) error {
 	before := f.Engine()
-	if err == nil && before != nil && set.Hash() == before.Hash() {
-		f.refused.Store(nil) // touched, or put back as it was
+	if err == nil && before != nil && hash(files) == before.Hash() {
+		f.refused.Store(nil) // put back as it was
 		return nil
+	}
+	var set *Engine
+	if err == nil {
+		set, err = load(f.dir, files)
 	}
 	if rerr := f.record(ctx, set, err); rerr != nil {
 		err = errors.Join(err, fmt.Errorf("%w: %w", errUnrecorded, rerr))
@@ -203,27 +212,4 @@ func (f *Folder) enforce(ctx context.Context, set *Engine, err error) error {
 	}
 	f.log.InfoContext(ctx, "policies are in force", "count", set.Len(), "set", set.Hash())
 	return nil
-}
-
-// stat returns what is to be known of the files that count without reading
-// them, and of the folder. A link is followed. One that cannot be looked at is
-// left out: reading it will say why.
-func (f *Folder) stat() []fs.FileInfo {
-	paths, err := list(f.dir)
-	if err != nil {
-		return nil
-	}
-	infos := make([]fs.FileInfo, 0, len(paths))
-	for _, path := range paths {
-		if info, err := os.Stat(path); err == nil {
-			infos = append(infos, info)
-		}
-	}
-	return infos
-}
-
-func sameFiles(a, b []fs.FileInfo) bool {
-	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
-		return a.Name() == b.Name() && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
-	})
 }

@@ -135,7 +135,7 @@ func TestBackupIsNotForATerminal(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	err = (&restoreCmd{}).Run(&app{in: tty})
-	if err == nil || !strings.Contains(err.Error(), "name a file") {
+	if err == nil || !strings.Contains(err.Error(), "name the file") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -172,8 +172,9 @@ func (j *jwtAuth) verify(ctx context.Context, token string, now time.Time) (brok
 				Err:        err,
 			}
 		}
-		if ctx.Err() != nil { // the caller's time was over: the token was not judged
-			return broker.Principal{}, time.Time{}, broker.AsError(ctx.Err())
+		// The caller's time was over before there was a key to judge the token by.
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return broker.Principal{}, time.Time{}, broker.AsError(err)
 		}
 		return fail(err)
 	}
