@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -160,8 +161,11 @@ func TestAzureSDKUsesKeys(t *testing.T) {
 			continue
 		}
 		half := len(got.Result) / 2
-		key := ecdsa.PublicKey{Curve: curve.curve, X: new(big.Int).SetBytes(made.Key.X), Y: new(big.Int).SetBytes(made.Key.Y)}
-		if !ecdsa.Verify(&key, digest, new(big.Int).SetBytes(got.Result[:half]), new(big.Int).SetBytes(got.Result[half:])) {
+		key, err := ecdsa.ParseUncompressedPublicKey(curve.curve, slices.Concat([]byte{4}, made.Key.X, made.Key.Y))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ecdsa.Verify(key, digest, new(big.Int).SetBytes(got.Result[:half]), new(big.Int).SetBytes(got.Result[half:])) {
 			t.Errorf("%s: the library refuses it", alg)
 		}
 	}
