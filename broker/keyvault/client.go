@@ -1,6 +1,7 @@
 // Package keyvault speaks the REST contract of Azure Key Vault's data plane.
 //
-// A Client is a broker.SecretStore over one vault: Azure's, or whatever speaks
+// A Client is a broker.SecretStore and a broker.KeyStore over one vault: Azure's,
+// a Managed HSM, which has keys only, or whatever speaks
 // the same contract, such as a handler of package vaulthttp. It gets its tokens
 // from a TokenSource, best a TokenCache over one of the credentials here:
 //
@@ -25,6 +26,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/metric"
@@ -64,18 +66,19 @@ type Config struct {
 	MeterProvider  metric.MeterProvider
 }
 
-// Client is one vault's secrets, over REST. All methods may be called
+// Client is one vault's secrets and keys, over REST. All methods may be called
 // concurrently.
 //
 // A call is tried again only where that is harmless and may help: a read, a
 // backup or an update after a throttling, a failure of the vault or of the
 // connection; a delete, a recovery or a purge after a throttling only, because
-// it may have happened; a set or a restore never. Every wait fits the caller's
+// it may have happened; a set or a restore never, nor what makes a key or a
+// version of one. A use of a key changes nothing, and is as a read. Every wait fits the caller's
 // deadline, or the call fails at once and says in RetryAfter how long it would
 // have been.
 //
 // A delete and a recovery settle after Key Vault has answered. Until then the
-// Client answers CodeSecretInTransition where the vault has found nothing, for
+// Client answers CodeSecretInTransition or CodeKeyInTransition where the vault has found nothing, for
 // the changes that it made itself; what others change, it does not know.
 type Client struct {
 	origin     url.URL
@@ -88,7 +91,10 @@ type Client struct {
 	telemetry  *telemetry
 }
 
-var _ broker.SecretStore = (*Client)(nil)
+var (
+	_ broker.SecretStore = (*Client)(nil)
+	_ broker.KeyStore    = (*Client)(nil)
+)
 
 // New returns a Client. It does not call the vault.
 func New(c Config) (*Client, error) {
@@ -152,6 +158,10 @@ type call struct {
 	body  []byte
 	// repeat is when the call may be tried again.
 	repeat repeat
+	// keys: it is about keys, not secrets.
+	keys bool
+	// timeout bounds one try; 0 is tryTimeout.
+	timeout time.Duration
 	// done is the status of success; 0 is 200.
 	done int
 	// limit is the most bytes of a reply to read, and tooLong what a longer one

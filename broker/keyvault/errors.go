@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,16 +33,16 @@ const (
 
 // What the client is told where the code's standard words would say too little.
 const (
+	fieldRefused   = "the vault refuses one of the request's fields"
 	notABackup     = "this is no backup of a secret that this vault can restore"
 	backupTooLarge = "the backup is larger than 1 MiB, and could not be restored through the broker; back it up at the vault"
 	purgeProtected = "the vault protects deleted secrets from being purged; it removes this one when its time is over"
 	nameInUse      = "a secret has this name, or was purged a moment ago; delete and purge it, or try again in a minute"
 )
 
-// meanings is what a vault's refusal means to the caller. The first row that
-// fits counts; an empty operation or code fits any. What no row fits is the
-// vault's fault: VAULT_UNAVAILABLE.
-var meanings = []struct {
+// meaning is what a vault's refusal means to the caller. An empty operation or
+// code fits any.
+type meaning struct {
 	operation string
 	status    int
 	code      string
@@ -52,12 +53,16 @@ var meanings = []struct {
 	retry time.Duration
 	field string
 	words string
-}{
+}
+
+// meanings are those of all refusals: the first row that fits counts. What no
+// row fits is the vault's fault: VAULT_UNAVAILABLE.
+var meanings = []meaning{
 	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorMalformedBackup, means: broker.CodeBadField, field: "blob", words: notABackup},
 	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorMalformedBackupHSM, means: broker.CodeBadField, field: "blob", words: notABackup},
 	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, field: "blob", words: notABackup},
 	{status: http.StatusBadRequest, code: ErrorBackupTooLarge, means: broker.CodeValueTooLarge, field: "name", words: backupTooLarge},
-	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, words: "the vault refuses one of the request's fields"},
+	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, words: fieldRefused},
 	{status: http.StatusUnauthorized, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusForbidden, inner: InnerSecretDisabled, means: broker.CodeSecretDisabled},
 	{operation: purgeSecret, status: http.StatusForbidden, code: ErrorForbidden, bare: true, means: broker.CodeNotSupported, words: purgeProtected},
@@ -80,7 +85,11 @@ func refusal(k call, r reply) *broker.Error {
 		inner = b.Inner.Code
 	}
 	e := &broker.Error{Code: broker.CodeVaultUnavailable, RetryAfter: soon}
-	for _, m := range meanings {
+	rows := meanings
+	if k.keys {
+		rows = slices.Concat(keyMeanings, meanings)
+	}
+	for _, m := range rows {
 		if (m.operation == "" || m.operation == k.operation) && m.status == r.status && (m.code == "" || m.code == b.Code) &&
 			(m.inner == "" || m.inner == inner) && (!m.bare || inner == "") {
 			e.Code, e.RetryAfter, e.Field, e.Message = m.means, m.retry, m.field, m.words

@@ -19,6 +19,8 @@ const (
 	ErrorUnauthorized     = "Unauthorized"
 	ErrorForbidden        = "Forbidden"
 	ErrorSecretNotFound   = "SecretNotFound"
+	ErrorKeyNotFound      = "KeyNotFound"
+	ErrorNotSupported     = "NotSupported"
 	ErrorNotFound         = "NotFound"
 	ErrorMethodNotAllowed = "MethodNotAllowed"
 	ErrorConflict         = "Conflict"
@@ -32,6 +34,8 @@ const (
 
 	// Inner codes, which say more about ErrorForbidden and ErrorConflict.
 	InnerSecretDisabled  = "SecretDisabled"
+	InnerKeyDisabled     = "KeyDisabled"
+	InnerKeyForbidden    = "KeyOperationForbidden"
 	InnerForbiddenByRbac = "ForbiddenByRbac"
 	InnerDeleted         = "ObjectIsDeletedButRecoverable"
 	InnerBeingDeleted    = "ObjectIsBeingDeleted"
@@ -256,12 +260,17 @@ func secretName(vault broker.Name, id string) (broker.Name, error) {
 	if err != nil {
 		return broker.Name{}, errBadID
 	}
-	path, ok := strings.CutPrefix(u.EscapedPath(), "/secrets/")
+	return nameAt(vault, broker.KindSecrets, u)
+}
+
+// nameAt returns the name that an id's path stands for.
+func nameAt(vault broker.Name, kind broker.Kind, id *url.URL) (broker.Name, error) {
+	path, ok := strings.CutPrefix(id.EscapedPath(), "/"+string(kind)+"/")
 	if !ok {
 		return broker.Name{}, errBadID
 	}
 	object, version, versioned := strings.Cut(path, "/")
-	n, err := vault.Object(broker.KindSecrets, object)
+	n, err := vault.Object(kind, object)
 	if err == nil && versioned {
 		n, err = n.WithVersion(version)
 	}
@@ -271,4 +280,4 @@ func secretName(vault broker.Name, id string) (broker.Name, error) {
 	return n, nil
 }
 
-var errBadID = errors.New("an id in the reply names no secret")
+var errBadID = errors.New("an id in the reply is not of what was asked for")

@@ -1,0 +1,125 @@
+package keyvault
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/keyward/keyward/broker"
+)
+
+const (
+	deletedKeysPath = "/deletedkeys"
+	purgeKey        = "PurgeKey"
+	restoreKey      = "RestoreKey"
+)
+
+// GetDeletedKey implements broker.KeyStore.
+func (c *Client) GetDeletedKey(ctx context.Context, name broker.Name) (broker.DeletedKey, error) {
+	asked := time.Now()
+	k := call{operation: "GetDeletedKey", method: http.MethodGet, path: deletedKeyPath(name), keys: true, repeat: ifFailed, limit: maxReplyLen}
+	d, err := invoke(ctx, c, k, func(w DeletedKeyBundle) (broker.DeletedKey, error) { return c.deletedKeyOf(name, w) })
+	return d, c.moves.judge(name, deleted, asked, err)
+}
+
+// ListDeletedKeys implements broker.KeyStore, as ListDeletedSecrets does.
+func (c *Client) ListDeletedKeys(ctx context.Context, vault broker.Name, p broker.Page) (broker.DeletedKeyPage, error) {
+	k := call{operation: "ListDeletedKeys", method: http.MethodGet, path: deletedKeysPath, keys: true, repeat: ifFailed}
+	items, next, err := list(ctx, c, k, p, func(w DeletedKeyItem) (broker.DeletedKey, error) {
+		n, err := c.keyName(vault, w.KeyID)
+		return w.Deletion.As(w.KeyItem.As(n)), err
+	})
+	return broker.DeletedKeyPage{Keys: items, Next: next}, badTokenOf(p, err)
+}
+
+// RecoverKey implements broker.KeyStore. After VAULT_UNAVAILABLE it may have
+// happened.
+func (c *Client) RecoverKey(ctx context.Context, name broker.Name) (broker.Key, error) {
+	asked := time.Now()
+	k := call{
+		operation: "RecoverKey", method: http.MethodPost, path: deletedKeyPath(name) + "/recover",
+		keys: true, repeat: ifThrottled, limit: maxReplyLen,
+	}
+	got, err := invoke(ctx, c, k, func(w KeyBundle) (broker.Key, error) { return c.keyOf(name.Base(), w) })
+	if err == nil {
+		c.moves.made(name, live)
+	}
+	return got, c.moves.judge(name, deleted, asked, err)
+}
+
+// PurgeKey implements broker.KeyStore. After VAULT_UNAVAILABLE it may have
+// happened.
+func (c *Client) PurgeKey(ctx context.Context, name broker.Name) error {
+	asked := time.Now()
+	k := call{
+		operation: purgeKey, method: http.MethodDelete, path: deletedKeyPath(name),
+		keys: true, repeat: ifThrottled, done: http.StatusNoContent, limit: maxReplyLen,
+	}
+	err := c.perform(ctx, k, func([]byte) error { return nil })
+	return c.moves.judge(name, deleted, asked, err)
+}
+
+// BackupKey implements broker.KeyStore, as BackupSecret does.
+func (c *Client) BackupKey(ctx context.Context, name broker.Name) (broker.Value, error) {
+	asked := time.Now()
+	tooLarge := &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
+	k := call{
+		operation: "BackupKey", method: http.MethodPost, path: keyPath(name) + "/backup", keys: true, repeat: ifFailed,
+		limit: int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame, tooLong: tooLarge,
+	}
+	blob, err := invoke(ctx, c, k, func(w Backup) (broker.Value, error) {
+		if w.Value == nil || w.Value.Len() == 0 {
+			return broker.Value{}, errors.New("a backup without its blob")
+		}
+		return w.Value.Value, nil
+	})
+	if err == nil && blob.Len() > broker.MaxBackupLen {
+		return broker.Value{}, tooLarge
+	}
+	return blob, c.moves.judge(name, live, asked, err)
+}
+
+// RestoreKey implements broker.KeyStore. It is never tried twice: after
+// VAULT_UNAVAILABLE it may have happened.
+func (c *Client) RestoreKey(ctx context.Context, vault broker.Name, blob broker.Value) (broker.Key, error) {
+	k, err := call{
+		operation: restoreKey, method: http.MethodPost, path: keysPath + "/restore", keys: true, repeat: never, limit: maxReplyLen,
+	}.with(Backup{Value: &Blob{blob}})
+	if err != nil {
+		return broker.Key{}, err
+	}
+	got, err := invoke(ctx, c, k, func(w KeyBundle) (broker.Key, error) {
+		if w.Key == nil {
+			return broker.Key{}, errOtherKey
+		}
+		// The blob hides the name: it is known from here on.
+		n, err := c.keyName(vault, w.Key.KeyID)
+		if err != nil {
+			return broker.Key{}, err
+		}
+		return c.keyOf(n.Base(), w)
+	})
+	if err == nil {
+		c.moves.forget(got.Name)
+	}
+	return got, err
+}
+
+// deletedKeyOf returns w, which must be the soft-deleted key of name.
+func (c *Client) deletedKeyOf(name broker.Name, w DeletedKeyBundle) (broker.DeletedKey, error) {
+	if w.Key == nil || w.Key.Type == "" {
+		return broker.DeletedKey{}, errors.New("a key without its public half")
+	}
+	n, err := c.keyName(name, w.Key.KeyID)
+	if err != nil {
+		return broker.DeletedKey{}, err
+	}
+	if n.Base() != name.Base() {
+		return broker.DeletedKey{}, errOtherKey
+	}
+	return w.Deletion.As(w.KeyBundle.As(n)), nil
+}
+
+func deletedKeyPath(n broker.Name) string { return deletedKeysPath + "/" + n.ObjectName() }
