@@ -209,7 +209,8 @@ type Signature struct {
 	Key   Name
 }
 
-// Verdict is whether a signature is good.
+// Verdict is whether a signature is good. Key has the version that was taken, or
+// none where none was named and the vault does not tell it: Key Vault does not.
 type Verdict struct {
 	Valid bool
 	Key   Name

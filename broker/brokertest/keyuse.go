@@ -47,7 +47,8 @@ func testSignatures(f keyFixture) {
 			}
 			theirs := outside.sign(t, alg, digest)
 			v, err := f.store.Verify(f.Context(), k.Name.Base(), alg, digest, theirs)
-			if err != nil || !v.Valid || v.Key != k.Name {
+			// Key Vault does not say which version it took.
+			if err != nil || !v.Valid || v.Key != k.Name && v.Key != k.Name.Base() {
 				f.Errorf("Verify of the library's signature: %v, %v", v, err)
 			}
 			public, err := broker.NewPublicKey(k.JWK)

@@ -104,11 +104,12 @@ type KeyUse struct {
 // KeyUsed is the reply to a use of a key other than a verification. A Managed
 // HSM names the algorithm as well.
 type KeyUsed struct {
-	KeyID string    `json:"kid"`
-	Value *Blob     `json:"value"`
-	IV    Base64URL `json:"iv,omitempty"`
-	AAD   Base64URL `json:"aad,omitempty"`
-	Tag   Base64URL `json:"tag,omitempty"`
+	Algorithm broker.Algorithm `json:"alg,omitempty"`
+	KeyID     string           `json:"kid"`
+	Value     *Blob            `json:"value"`
+	IV        Base64URL        `json:"iv,omitempty"`
+	AAD       Base64URL        `json:"aad,omitempty"`
+	Tag       Base64URL        `json:"tag,omitempty"`
 }
 
 // KeyVerified is the reply to a verification. It does not tell the version.

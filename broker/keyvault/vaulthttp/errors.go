@@ -14,7 +14,7 @@ import (
 )
 
 // refusal is an error in Key Vault's terms. {name} in a message stands for the
-// secret's.
+// secret's or the key's.
 type refusal struct {
 	status  int
 	code    string
@@ -72,6 +72,33 @@ var refusals = map[broker.Code]refusal{
 		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
 		message: "Secret is currently being deleted.",
 	},
+	broker.CodeKeyDisabled: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyDisabled,
+		message: "Operation is not allowed on a disabled key.",
+	},
+	broker.CodeKeyOperationForbidden: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyForbidden,
+		message: "Operation is not permitted on this key, or not at this time.",
+	},
+	broker.CodeKeyNotFound: {
+		status: http.StatusNotFound, code: keyvault.ErrorKeyNotFound,
+		message: "A key with (name/id) {name} was not found in this key vault. If you recently deleted this key " +
+			"you may be able to recover it using the correct recovery command. " +
+			"For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
+	},
+	broker.CodeKeySoftDeleted: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerDeleted,
+		message: "Key {name} is currently in a deleted but recoverable state, and its name cannot be reused; " +
+			"in this state, the key can only be recovered or purged.",
+	},
+	broker.CodeKeyExists: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict,
+		message: "There was a conflict restoring the key. Its name is already in use.",
+	},
+	broker.CodeKeyInTransition: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
+		message: "Key is currently being deleted.",
+	},
 	broker.CodeVaultThrottled: {
 		status: http.StatusTooManyRequests, code: keyvault.ErrorThrottled,
 		message: "Request was not processed because too many requests were received.",
@@ -104,6 +131,10 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		h.Logger.Log(r.Context(), level, "a request to the vault was refused",
 			"vault", h.Vault.VaultAlias(), "status", e.status, "request", w.Header().Get("X-Ms-Request-Id"), "error", e.cause)
 	}
+	if h.ManagedHSM && e.status == http.StatusUnauthorized {
+		w.WriteHeader(e.status) // and no more
+		return
+	}
 	body := keyvault.ErrorBody{Code: e.code, Message: e.message}
 	if e.inner != "" {
 		body.Inner = &keyvault.InnerError{Code: e.inner}
@@ -120,7 +151,7 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	if e.message == "" {
 		e.message = err.Message
 	}
-	e.message = strings.ReplaceAll(e.message, "{name}", shorten(secretPart(r)))
+	e.message = strings.ReplaceAll(e.message, "{name}", shorten(namePart(r)))
 	e.retryAfter = err.RetryAfter
 	if e.status >= http.StatusInternalServerError {
 		e.cause = err
@@ -128,12 +159,20 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	return &e
 }
 
-// secretPart returns what a request's path says after "/secrets/", without the
-// operation at its end. A restore's does not say.
-func secretPart(r *http.Request) string {
-	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/secrets"), "/")
-	if r.Method == http.MethodPost && name == "restore" {
+// namePart returns what a request's path says after "/secrets/" or "/keys/",
+// without the operation at its end. A restore's does not say.
+func namePart(r *http.Request) string {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case len(parts) == 2 && parts[1] == "restore" && r.Method == http.MethodPost:
 		return "of the backup"
+	case len(parts) < 2:
+		return ""
+	case len(parts) > 2 && len(parts[2]) == versionLen:
+		return parts[1] + "/" + parts[2]
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(name, "/versions"), "/backup")
+	return parts[1]
 }
+
+// versionLen is the length of a version, which no operation's name has.
+const versionLen = 32

@@ -1,5 +1,5 @@
 // Package vaulthttp serves the REST contract of Azure Key Vault's data plane
-// over any broker.SecretStore, so that Key Vault's own clients can use it.
+// over any broker.SecretStore and broker.KeyStore, so that Key Vault's own clients can use it.
 //
 // Ids and links echo the authority that the client asked, as Key Vault's do. The
 // handler matches raw paths and must be served as it is: http.ServeMux in front
@@ -47,10 +47,14 @@ type tokenRefusal interface {
 
 // Config is what a handler serves, and whom.
 type Config struct {
-	// Vault is the name that the store knows its secrets under.
+	// Vault is the name that the stores know what they keep under.
 	Vault broker.Name
-	// Secrets is required.
+	// Secrets and Keys: at least one is required. The paths of the other are not
+	// found.
 	Secrets broker.SecretStore
+	Keys    broker.KeyStore
+	// ManagedHSM speaks as a Managed HSM does, which has keys only.
+	ManagedHSM bool
 	// Tokens judges every request's token. Without it every request is refused.
 	Tokens TokenVerifier
 	// Authority is the URL of the token service with the tenant as its path, and
@@ -66,8 +70,9 @@ type Config struct {
 
 type handler struct {
 	Config
-	versions DeletedVersioner // nil if the store is none
-	asked    []check
+	versions    DeletedVersioner // nil if the store is none
+	keyVersions DeletedVersioner // the same
+	asked       []check
 }
 
 // New returns a handler. It may serve concurrently.
@@ -79,8 +84,9 @@ func New(c Config) http.Handler {
 		Config: c,
 	}
 	h.versions, _ = c.Secrets.(DeletedVersioner)
+	h.keyVersions, _ = c.Keys.(DeletedVersioner)
 	h.asked = h.checks(c.Simulate)
-	if c.Simulate.Settle > 0 {
+	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
 	}
 	return h
@@ -92,6 +98,7 @@ type request struct {
 	query      url.Values
 	apiVersion string
 	route      route
+	managedHSM bool
 }
 
 // ServeHTTP implements http.Handler.
@@ -141,7 +148,7 @@ func (h *handler) serve(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req := request{Request: r, query: query, apiVersion: version, route: rt}
+	req := request{Request: r, query: query, apiVersion: version, route: rt, managedHSM: h.ManagedHSM}
 	for _, ask := range h.asked {
 		if err := ask(call{request: req, token: token}); err != nil {
 			return nil, err

@@ -1,10 +1,8 @@
 package vaulthttp
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/keyward/keyward/broker"
@@ -126,8 +124,6 @@ func (h *handler) listSecrets(ctx context.Context, r request) (any, error) {
 	return list(r, "/secrets", page.Secrets, r.secret, page.Next, size), nil
 }
 
-// listVersions orders versions by id, as Key Vault does, which no client can
-// take for their age.
 func (h *handler) listVersions(ctx context.Context, r request) (any, error) {
 	size, token, err := r.page()
 	if err != nil {
@@ -137,22 +133,7 @@ func (h *handler) listVersions(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all = slices.SortedFunc(slices.Values(all), func(a, b broker.Secret) int {
-		return cmp.Compare(a.Name.Version(), b.Name.Version())
-	})
-	// The token is the last version of the page before.
-	from, found := slices.BinarySearchFunc(all, token, func(s broker.Secret, v string) int {
-		return cmp.Compare(s.Name.Version(), v)
-	})
-	if found {
-		from++
-	}
-	all = all[from:]
-	var next string
-	if len(all) > size {
-		all = all[:size]
-		next = all[size-1].Name.Version()
-	}
+	all, next := pageOfVersions(all, func(s broker.Secret) string { return s.Name.Version() }, token, size)
 	return list(r, "/secrets/"+r.route.name.ObjectName()+"/versions", all, r.secret, next, size), nil
 }
 

@@ -12,6 +12,11 @@ import (
 // backupSecret reads no body: clients send an empty one, or none.
 func (h *handler) backupSecret(ctx context.Context, r request) (any, error) {
 	blob, err := h.Secrets.BackupSecret(ctx, r.route.name)
+	return backupOr(blob, err)
+}
+
+// backupOr returns a backup as it is written to the client, if there is no error.
+func backupOr(blob broker.Value, err error) (any, error) {
 	if broker.CodeOf(err) == broker.CodeValueTooLarge {
 		return nil, &refusal{
 			status: http.StatusBadRequest, code: keyvault.ErrorBackupTooLarge,

@@ -40,14 +40,18 @@ func (h *handler) recoverSecret(ctx context.Context, r request) (any, error) {
 func (h *handler) purgeSecret(ctx context.Context, r request) (any, error) {
 	err := h.Secrets.PurgeSecret(ctx, r.route.name)
 	if broker.CodeOf(err) == broker.CodeNotSupported {
-		return nil, &refusal{
-			status: http.StatusForbidden, code: keyvault.ErrorForbidden,
-			message: `Operation "purge" is not allowed because purge protection is enabled for this vault. ` +
-				"Key Vault service will automatically purge it after the retention period has passed." +
-				"\r\nVault: " + h.Vault.VaultAlias() + ";location=" + region,
-		}
+		return nil, h.purgeProtected()
 	}
 	return nil, r.refuseDeleted(err)
+}
+
+func (h *handler) purgeProtected() error {
+	return &refusal{
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden,
+		message: `Operation "purge" is not allowed because purge protection is enabled for this vault. ` +
+			"Key Vault service will automatically purge it after the retention period has passed." +
+			"\r\nVault: " + h.Vault.VaultAlias() + ";location=" + region,
+	}
 }
 
 // refuseDeleted returns a store's error about a soft-deleted secret. Key Vault
