@@ -50,6 +50,8 @@ type Config struct {
 	URL string
 	// Tokens is required.
 	Tokens TokenSource
+	// ManagedHSM: URL is that of a Managed HSM. It has keys only.
+	ManagedHSM bool
 	// Scope is what tokens are asked for. Empty means that of the cloud which
 	// URL's host belongs to, and the public one's where it belongs to none.
 	Scope string
@@ -106,7 +108,7 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New("keyvault: a token source is required")
 	}
 	if c.Scope == "" {
-		c.Scope = scopeFor(origin.Hostname())
+		c.Scope = scopeFor(origin.Hostname(), c.ManagedHSM)
 	}
 	if c.APIVersion == "" {
 		c.APIVersion = DefaultAPIVersion
