@@ -64,15 +64,22 @@ func (c *Client) Sign(ctx context.Context, name broker.Name, alg broker.Algorith
 	})
 }
 
-// Verify implements broker.KeyStore. The vault does not tell the version that it
-// used: the verdict has that of name, if any.
+// Verify implements broker.KeyStore. Only a Managed HSM tells the version that it
+// used: else the verdict has that of name, if any.
 func (c *Client) Verify(ctx context.Context, name broker.Name, alg broker.Algorithm, digest, signature []byte) (broker.Verdict, error) {
 	in := KeyUse{Algorithm: alg, Digest: digest, Value: &Blob{broker.NewValue(string(signature))}}
 	return use(ctx, c, verify, name, in, func(w KeyVerified) (broker.Verdict, error) {
 		if w.Value == nil {
 			return broker.Verdict{}, errors.New("a verification without a verdict")
 		}
-		return broker.Verdict{Valid: *w.Value, Key: name}, nil
+		n := name
+		if w.KeyID != "" {
+			var err error
+			if n, err = c.keyVersion(name, w.KeyID); err != nil {
+				return broker.Verdict{}, err
+			}
+		}
+		return broker.Verdict{Valid: *w.Value, Key: n}, nil
 	})
 }
 

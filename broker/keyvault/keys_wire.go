@@ -112,9 +112,12 @@ type KeyUsed struct {
 	Tag       Base64URL        `json:"tag,omitempty"`
 }
 
-// KeyVerified is the reply to a verification. It does not tell the version.
+// KeyVerified is the reply to a verification. Only a Managed HSM tells what it
+// was done with.
 type KeyVerified struct {
-	Value *bool `json:"value"`
+	Algorithm broker.Algorithm `json:"alg,omitempty"`
+	KeyID     string           `json:"kid,omitempty"`
+	Value     *bool            `json:"value"`
 }
 
 // RotationPolicy is a key's rotation policy as Key Vault writes it.

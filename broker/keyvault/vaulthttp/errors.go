@@ -132,6 +132,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			"vault", h.Vault.VaultAlias(), "status", e.status, "request", w.Header().Get("X-Ms-Request-Id"), "error", e.cause)
 	}
 	if h.ManagedHSM && e.status == http.StatusUnauthorized {
+		w.Header().Set("Content-Type", jsonType)
 		w.WriteHeader(e.status) // and no more
 		return
 	}

@@ -29,7 +29,8 @@ const (
 	maxTokenLen      = 16 << 10
 	maxEchoLen       = 128
 	// region is where a vault on this machine is.
-	region = "local"
+	region   = "local"
+	jsonType = "application/json; charset=utf-8"
 )
 
 // TokenVerifier judges bearer tokens: signature, audience, expiry. An error
@@ -121,6 +122,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if v == nil {
+		if h.ManagedHSM {
+			header.Set("Content-Type", jsonType)
+		}
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
@@ -139,6 +143,10 @@ func (h *handler) serve(r *http.Request) (any, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badParameter("The query string is malformed.")
+	}
+	if h.ManagedHSM && query.Has("$skiptoken") && !query.Has("api-version") {
+		// The links of a Managed HSM name none.
+		query.Set("api-version", apiVersions[len(apiVersions)-1])
 	}
 	version, err := apiVersionOf(query)
 	if err != nil {
@@ -232,7 +240,7 @@ func write(w http.ResponseWriter, status int, v any) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client went away
 }

@@ -3,6 +3,7 @@ package vaulthttp
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/keyward/keyward/broker"
@@ -150,7 +151,11 @@ func (r request) rotationPolicyOr(p broker.RotationPolicy, err error) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return keyvault.FromRotationPolicy(r.kid(r.route.name.Base())+"/rotationpolicy", p), nil
+	id := r.kid(r.route.name.Base()) + "/rotationpolicy"
+	if r.managedHSM {
+		id = strings.TrimPrefix(id, r.origin()+"/")
+	}
+	return keyvault.FromRotationPolicy(id, p), nil
 }
 
 // keyOr returns k as it is written to the client, if there is no error.

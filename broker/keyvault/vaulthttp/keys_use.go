@@ -48,7 +48,11 @@ func (h *handler) verify(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keyvault.KeyVerified{Value: &got.Valid}, nil
+	reply := keyvault.KeyVerified{Value: &got.Valid}
+	if h.ManagedHSM {
+		reply.Algorithm, reply.KeyID = w.Algorithm, r.kid(got.Key)
+	}
+	return reply, nil
 }
 
 // keyUse reads the body of a use.
