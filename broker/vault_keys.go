@@ -209,8 +209,8 @@ type Signature struct {
 	Key   Name
 }
 
-// Verdict is whether a signature is good. Key has the version that was used only
-// if the vault says so, which Key Vault does not.
+// Verdict is whether a signature is good. Key has the version that was taken, or
+// none where none was named and the vault does not tell it: Key Vault does not.
 type Verdict struct {
 	Valid bool
 	Key   Name
@@ -268,8 +268,7 @@ type KeyStore interface {
 	WrapKey(ctx context.Context, name Name, alg Algorithm, in Cipher) (CipherResult, error)
 	UnwrapKey(ctx context.Context, name Name, alg Algorithm, in Cipher) (CipherResult, error)
 
-	// Sign and Verify take a digest, not what was digested; the HMACs, HS256 and
-	// the like, take what they authenticate.
+	// Sign and Verify take a digest, not what was digested.
 	Sign(ctx context.Context, name Name, alg Algorithm, digest []byte) (Signature, error)
 	Verify(ctx context.Context, name Name, alg Algorithm, digest, signature []byte) (Verdict, error)
 }

@@ -47,7 +47,7 @@ func testSignatures(f keyFixture) {
 			}
 			theirs := outside.sign(t, alg, digest)
 			v, err := f.store.Verify(f.Context(), k.Name.Base(), alg, digest, theirs)
-			// Key Vault does not say which version it verified with.
+			// Key Vault does not say which version it took.
 			if err != nil || !v.Valid || v.Key != k.Name && v.Key != k.Name.Base() {
 				f.Errorf("Verify of the library's signature: %v, %v", v, err)
 			}

@@ -1,6 +1,7 @@
 // Package keyvault speaks the REST contract of Azure Key Vault's data plane.
 //
-// A Client is a broker.SecretStore over one vault: Azure's, or whatever speaks
+// A Client is a broker.SecretStore and a broker.KeyStore over one vault: Azure's,
+// a Managed HSM, which has keys only, or whatever speaks
 // the same contract, such as a handler of package vaulthttp. It gets its tokens
 // from a TokenSource, best a TokenCache over one of the credentials here:
 //
@@ -25,6 +26,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/metric"
@@ -48,6 +50,8 @@ type Config struct {
 	URL string
 	// Tokens is required.
 	Tokens TokenSource
+	// ManagedHSM: URL is that of a Managed HSM. It has keys only.
+	ManagedHSM bool
 	// Scope is what tokens are asked for. Empty means that of the cloud which
 	// URL's host belongs to, and the public one's where it belongs to none.
 	Scope string
@@ -64,18 +68,19 @@ type Config struct {
 	MeterProvider  metric.MeterProvider
 }
 
-// Client is one vault's secrets, over REST. All methods may be called
+// Client is one vault's secrets and keys, over REST. All methods may be called
 // concurrently.
 //
 // A call is tried again only where that is harmless and may help: a read, a
 // backup or an update after a throttling, a failure of the vault or of the
 // connection; a delete, a recovery or a purge after a throttling only, because
-// it may have happened; a set or a restore never. Every wait fits the caller's
+// it may have happened; a set or a restore never, nor what makes a key or a
+// version of one. A use of a key changes nothing, and is as a read. Every wait fits the caller's
 // deadline, or the call fails at once and says in RetryAfter how long it would
 // have been.
 //
 // A delete and a recovery settle after Key Vault has answered. Until then the
-// Client answers CodeSecretInTransition where the vault has found nothing, for
+// Client answers CodeSecretInTransition or CodeKeyInTransition where the vault has found nothing, for
 // the changes that it made itself; what others change, it does not know.
 type Client struct {
 	origin     url.URL
@@ -103,7 +108,7 @@ func New(c Config) (*Client, error) {
 		return nil, errors.New("keyvault: a token source is required")
 	}
 	if c.Scope == "" {
-		c.Scope = scopeFor(origin.Hostname())
+		c.Scope = scopeFor(origin.Hostname(), c.ManagedHSM)
 	}
 	if c.APIVersion == "" {
 		c.APIVersion = DefaultAPIVersion
@@ -153,10 +158,12 @@ type call struct {
 	// query is what goes beside api-version, encoded.
 	query string
 	body  []byte
-	// field is what a refused parameter is, where it can be only one.
-	field string
 	// repeat is when the call may be tried again.
 	repeat repeat
+	// keys: it is about keys, not secrets.
+	keys bool
+	// timeout bounds one try; 0 is tryTimeout.
+	timeout time.Duration
 	// done is the status of success; 0 is 200.
 	done int
 	// limit is the most bytes of a reply to read, and tooLong what a longer one

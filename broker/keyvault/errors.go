@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,27 +33,16 @@ const (
 
 // What the client is told where the code's standard words would say too little.
 const (
+	fieldRefused   = "the vault refuses one of the request's fields"
 	notABackup     = "this is no backup of a secret that this vault can restore"
 	backupTooLarge = "the backup is larger than 1 MiB, and could not be restored through the broker; back it up at the vault"
 	purgeProtected = "the vault protects deleted secrets from being purged; it removes this one when its time is over"
-	keyExpired     = "the key has expired; rotate it, or make a new version"
-	keyNotYet      = "the key is not to be used yet: see its not_before_time"
-	// The same words whatever is wrong: they must not tell how a padding is.
-	notWithThisKey = "the vault cannot do this with this key; check the algorithm, and the length and the form of what is sent"
 	nameInUse      = "a secret has this name, or was purged a moment ago; delete and purge it, or try again in a minute"
 )
 
-// Operations, without their nouns, whose refusals mean something of their own.
-const (
-	restore = "Restore"
-	purge   = "Purge"
-)
-
-// meanings is what a vault's refusal means to the caller, said of secrets; of
-// keys it is the same: see ofKeys. The first row that fits counts; an empty
-// operation or code fits any. What no row fits is the vault's fault:
-// VAULT_UNAVAILABLE.
-var meanings = []struct {
+// meaning is what a vault's refusal means to the caller. An empty operation or
+// code fits any.
+type meaning struct {
 	operation string
 	status    int
 	code      string
@@ -63,63 +53,27 @@ var meanings = []struct {
 	retry time.Duration
 	field string
 	words string
-}{
-	{operation: restore, status: http.StatusBadRequest, code: ErrorMalformedBackup, means: broker.CodeBadField, field: "blob", words: notABackup},
-	{operation: restore, status: http.StatusBadRequest, code: ErrorMalformedBackupHSM, means: broker.CodeBadField, field: "blob", words: notABackup},
-	{operation: restore, status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, field: "blob", words: notABackup},
+}
+
+// meanings are those of all refusals: the first row that fits counts. What no
+// row fits is the vault's fault: VAULT_UNAVAILABLE.
+var meanings = []meaning{
+	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorMalformedBackup, means: broker.CodeBadField, field: "blob", words: notABackup},
+	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorMalformedBackupHSM, means: broker.CodeBadField, field: "blob", words: notABackup},
+	{operation: restoreSecret, status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, field: "blob", words: notABackup},
 	{status: http.StatusBadRequest, code: ErrorBackupTooLarge, means: broker.CodeValueTooLarge, field: "name", words: backupTooLarge},
-	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, words: "the vault refuses one of the request's fields"},
+	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, words: fieldRefused},
 	{status: http.StatusUnauthorized, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusForbidden, inner: InnerSecretDisabled, means: broker.CodeSecretDisabled},
-	{status: http.StatusForbidden, inner: InnerKeyDisabled, means: broker.CodeKeyDisabled},
-	{status: http.StatusForbidden, inner: InnerKeyOperation, means: broker.CodeKeyOperationForbidden},
-	{status: http.StatusForbidden, inner: InnerKeyExpired, means: broker.CodeKeyOperationForbidden, words: keyExpired},
-	{status: http.StatusForbidden, inner: InnerKeyNotYetValid, means: broker.CodeKeyOperationForbidden, words: keyNotYet},
-	{operation: purge, status: http.StatusForbidden, code: ErrorForbidden, bare: true, means: broker.CodeNotSupported, words: purgeProtected},
+	{operation: purgeSecret, status: http.StatusForbidden, code: ErrorForbidden, bare: true, means: broker.CodeNotSupported, words: purgeProtected},
 	{status: http.StatusForbidden, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusNotFound, code: ErrorSecretNotFound, means: broker.CodeSecretNotFound},
-	{status: http.StatusNotFound, code: ErrorKeyNotFound, means: broker.CodeKeyNotFound},
 	{status: http.StatusConflict, inner: InnerDeleted, means: broker.CodeSecretSoftDeleted},
 	{status: http.StatusConflict, inner: InnerBeingDeleted, means: broker.CodeSecretInTransition, retry: settling},
 	{status: http.StatusConflict, inner: InnerBeingRecovered, means: broker.CodeSecretInTransition, retry: settling},
 	// A purge settles too, after its reply, and until then the name is in use.
-	{operation: restore, status: http.StatusConflict, code: ErrorConflict, bare: true, means: broker.CodeSecretExists, words: nameInUse},
+	{operation: restoreSecret, status: http.StatusConflict, code: ErrorConflict, bare: true, means: broker.CodeSecretExists, words: nameInUse},
 	{status: http.StatusTooManyRequests, means: broker.CodeVaultThrottled, retry: soon},
-}
-
-// ofKeys is what a meaning is where the call is about a key.
-var ofKeys = map[broker.Code]broker.Code{
-	broker.CodeSecretNotFound:     broker.CodeKeyNotFound,
-	broker.CodeSecretSoftDeleted:  broker.CodeKeySoftDeleted,
-	broker.CodeSecretInTransition: broker.CodeKeyInTransition,
-	broker.CodeSecretExists:       broker.CodeKeyExists,
-}
-
-// about says of a meaning what it is about.
-func (k call) about(e *broker.Error) {
-	if e.Code == broker.CodeBadField && e.Field == "" {
-		e.Field = k.field
-		if k.field != "" {
-			e.Message = notWithThisKey
-		}
-	}
-	if !strings.HasPrefix(k.path, keysPath) && !strings.HasPrefix(k.path, deletedKeysPath) {
-		// In answer to another question.
-		switch e.Code {
-		case broker.CodeKeyNotFound:
-			e.Code, e.RetryAfter = broker.CodeVaultUnavailable, soon
-		case broker.CodeKeyDisabled, broker.CodeKeyOperationForbidden:
-			e.Code, e.RetryAfter, e.Message = broker.CodeVaultAuthentication, granting, ""
-		}
-		return
-	}
-	e.Code = cmp.Or(ofKeys[e.Code], e.Code)
-	e.Message = strings.ReplaceAll(e.Message, "secret", "key")
-}
-
-// verb is the operation without its noun.
-func (k call) verb() string {
-	return strings.TrimSuffix(strings.TrimSuffix(k.operation, "Secret"), "Key")
 }
 
 // refusal returns what a reply to k other than success means. The vault's words
@@ -131,11 +85,14 @@ func refusal(k call, r reply) *broker.Error {
 		inner = b.Inner.Code
 	}
 	e := &broker.Error{Code: broker.CodeVaultUnavailable, RetryAfter: soon}
-	for _, m := range meanings {
-		if (m.operation == "" || m.operation == k.verb()) && m.status == r.status && (m.code == "" || m.code == b.Code) &&
+	rows := meanings
+	if k.keys {
+		rows = slices.Concat(keyMeanings, meanings)
+	}
+	for _, m := range rows {
+		if (m.operation == "" || m.operation == k.operation) && m.status == r.status && (m.code == "" || m.code == b.Code) &&
 			(m.inner == "" || m.inner == inner) && (!m.bare || inner == "") {
 			e.Code, e.RetryAfter, e.Field, e.Message = m.means, m.retry, m.field, m.words
-			k.about(e)
 			break
 		}
 	}

@@ -10,31 +10,25 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// DeleteKey implements broker.KeyStore. After VAULT_UNAVAILABLE it may have
-// happened.
-func (c *Client) DeleteKey(ctx context.Context, name broker.Name) (broker.DeletedKey, error) {
-	asked := time.Now()
-	k := call{operation: "DeleteKey", method: http.MethodDelete, path: keyPath(name), repeat: ifThrottled, limit: maxReplyLen}
-	d, err := invoke(ctx, c, k, func(w DeletedKey) (broker.DeletedKey, error) { return deletedKeyOf(name, w) })
-	if err == nil {
-		c.moves.made(name, deleted)
-	}
-	return d, c.moves.judge(name, live, asked, err)
-}
+const (
+	deletedKeysPath = "/deletedkeys"
+	purgeKey        = "PurgeKey"
+	restoreKey      = "RestoreKey"
+)
 
 // GetDeletedKey implements broker.KeyStore.
 func (c *Client) GetDeletedKey(ctx context.Context, name broker.Name) (broker.DeletedKey, error) {
 	asked := time.Now()
-	k := call{operation: "GetDeletedKey", method: http.MethodGet, path: deletedKeyPath(name), repeat: ifFailed, limit: maxReplyLen}
-	d, err := invoke(ctx, c, k, func(w DeletedKey) (broker.DeletedKey, error) { return deletedKeyOf(name, w) })
+	k := call{operation: "GetDeletedKey", method: http.MethodGet, path: deletedKeyPath(name), keys: true, repeat: ifFailed, limit: maxReplyLen}
+	d, err := invoke(ctx, c, k, func(w DeletedKeyBundle) (broker.DeletedKey, error) { return c.deletedKeyOf(name, w) })
 	return d, c.moves.judge(name, deleted, asked, err)
 }
 
-// ListDeletedKeys implements broker.KeyStore.
+// ListDeletedKeys implements broker.KeyStore, as ListDeletedSecrets does.
 func (c *Client) ListDeletedKeys(ctx context.Context, vault broker.Name, p broker.Page) (broker.DeletedKeyPage, error) {
-	k := call{operation: "ListDeletedKeys", method: http.MethodGet, path: deletedKeysPath, repeat: ifFailed}
+	k := call{operation: "ListDeletedKeys", method: http.MethodGet, path: deletedKeysPath, keys: true, repeat: ifFailed}
 	items, next, err := list(ctx, c, k, p, func(w DeletedKeyItem) (broker.DeletedKey, error) {
-		n, err := nameOf(vault.Vault(), broker.KindKeys, w.KeyID)
+		n, err := c.keyName(vault, w.KeyID)
 		return w.Deletion.As(w.KeyItem.As(n)), err
 	})
 	return broker.DeletedKeyPage{Keys: items, Next: next}, badTokenOf(p, err)
@@ -44,8 +38,11 @@ func (c *Client) ListDeletedKeys(ctx context.Context, vault broker.Name, p broke
 // happened.
 func (c *Client) RecoverKey(ctx context.Context, name broker.Name) (broker.Key, error) {
 	asked := time.Now()
-	k := call{operation: "RecoverKey", method: http.MethodPost, path: deletedKeyPath(name) + "/recover", repeat: ifThrottled, limit: maxReplyLen}
-	got, err := invoke(ctx, c, k, func(w Key) (broker.Key, error) { return keyVersionOf(name.Base(), w) })
+	k := call{
+		operation: "RecoverKey", method: http.MethodPost, path: deletedKeyPath(name) + "/recover",
+		keys: true, repeat: ifThrottled, limit: maxReplyLen,
+	}
+	got, err := invoke(ctx, c, k, func(w KeyBundle) (broker.Key, error) { return c.keyOf(name.Base(), w) })
 	if err == nil {
 		c.moves.made(name, live)
 	}
@@ -57,8 +54,8 @@ func (c *Client) RecoverKey(ctx context.Context, name broker.Name) (broker.Key, 
 func (c *Client) PurgeKey(ctx context.Context, name broker.Name) error {
 	asked := time.Now()
 	k := call{
-		operation: "PurgeKey", method: http.MethodDelete, path: deletedKeyPath(name),
-		repeat: ifThrottled, done: http.StatusNoContent, limit: maxReplyLen,
+		operation: purgeKey, method: http.MethodDelete, path: deletedKeyPath(name),
+		keys: true, repeat: ifThrottled, done: http.StatusNoContent, limit: maxReplyLen,
 	}
 	err := c.perform(ctx, k, func([]byte) error { return nil })
 	return c.moves.judge(name, deleted, asked, err)
@@ -69,7 +66,7 @@ func (c *Client) BackupKey(ctx context.Context, name broker.Name) (broker.Value,
 	asked := time.Now()
 	tooLarge := &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
 	k := call{
-		operation: "BackupKey", method: http.MethodPost, path: keyPath(name) + "/backup", repeat: ifFailed,
+		operation: "BackupKey", method: http.MethodPost, path: keyPath(name) + "/backup", keys: true, repeat: ifFailed,
 		limit: int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame, tooLong: tooLarge,
 	}
 	blob, err := invoke(ctx, c, k, func(w Backup) (broker.Value, error) {
@@ -87,17 +84,22 @@ func (c *Client) BackupKey(ctx context.Context, name broker.Name) (broker.Value,
 // RestoreKey implements broker.KeyStore. It is never tried twice: after
 // VAULT_UNAVAILABLE it may have happened.
 func (c *Client) RestoreKey(ctx context.Context, vault broker.Name, blob broker.Value) (broker.Key, error) {
-	k := call{operation: "RestoreKey", method: http.MethodPost, path: keysPath + "/restore", repeat: never, limit: maxReplyLen}
-	if err := k.encode(Backup{Value: &Blob{blob}}); err != nil {
+	k, err := call{
+		operation: restoreKey, method: http.MethodPost, path: keysPath + "/restore", keys: true, repeat: never, limit: maxReplyLen,
+	}.with(Backup{Value: &Blob{blob}})
+	if err != nil {
 		return broker.Key{}, err
 	}
-	got, err := invoke(ctx, c, k, func(w Key) (broker.Key, error) {
-		// The blob hides the name: it is known from here on.
-		n, err := nameOf(vault.Vault(), broker.KindKeys, w.Key.KeyID)
-		if err == nil && n.Version() == "" {
-			err = errOtherKey
+	got, err := invoke(ctx, c, k, func(w KeyBundle) (broker.Key, error) {
+		if w.Key == nil {
+			return broker.Key{}, errOtherKey
 		}
-		return w.As(n), err
+		// The blob hides the name: it is known from here on.
+		n, err := c.keyName(vault, w.Key.KeyID)
+		if err != nil {
+			return broker.Key{}, err
+		}
+		return c.keyOf(n.Base(), w)
 	})
 	if err == nil {
 		c.moves.forget(got.Name)
@@ -106,15 +108,18 @@ func (c *Client) RestoreKey(ctx context.Context, vault broker.Name, blob broker.
 }
 
 // deletedKeyOf returns w, which must be the soft-deleted key of name.
-func deletedKeyOf(name broker.Name, w DeletedKey) (broker.DeletedKey, error) {
-	n, err := nameOf(name.Vault(), broker.KindKeys, w.Key.Key.KeyID)
+func (c *Client) deletedKeyOf(name broker.Name, w DeletedKeyBundle) (broker.DeletedKey, error) {
+	if w.Key == nil || w.Key.Type == "" {
+		return broker.DeletedKey{}, errors.New("a key without its public half")
+	}
+	n, err := c.keyName(name, w.Key.KeyID)
 	if err != nil {
 		return broker.DeletedKey{}, err
 	}
 	if n.Base() != name.Base() {
 		return broker.DeletedKey{}, errOtherKey
 	}
-	return w.Deletion.As(w.Key.As(n)), nil
+	return w.Deletion.As(w.KeyBundle.As(n)), nil
 }
 
 func deletedKeyPath(n broker.Name) string { return deletedKeysPath + "/" + n.ObjectName() }

@@ -4,88 +4,104 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/keyward/keyward/broker"
 )
 
-// Encrypt implements broker.KeyStore. Using a key changes nothing: it may be
-// tried again.
+const (
+	encrypt   = "Encrypt"
+	decrypt   = "Decrypt"
+	wrapKey   = "WrapKey"
+	unwrapKey = "UnwrapKey"
+	sign      = "Sign"
+	verify    = "Verify"
+)
+
+// Encrypt implements broker.KeyStore.
 func (c *Client) Encrypt(ctx context.Context, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
-	return c.cipher(ctx, "Encrypt", "/encrypt", name, alg, in)
+	return c.cipher(ctx, encrypt, name, alg, in)
 }
 
 // Decrypt implements broker.KeyStore.
 func (c *Client) Decrypt(ctx context.Context, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
-	return c.cipher(ctx, "Decrypt", "/decrypt", name, alg, in)
+	return c.cipher(ctx, decrypt, name, alg, in)
 }
 
 // WrapKey implements broker.KeyStore.
 func (c *Client) WrapKey(ctx context.Context, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
-	return c.cipher(ctx, "WrapKey", "/wrapkey", name, alg, in)
+	return c.cipher(ctx, wrapKey, name, alg, in)
 }
 
 // UnwrapKey implements broker.KeyStore.
 func (c *Client) UnwrapKey(ctx context.Context, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
-	return c.cipher(ctx, "UnwrapKey", "/unwrapkey", name, alg, in)
+	return c.cipher(ctx, unwrapKey, name, alg, in)
 }
 
-func (c *Client) cipher(ctx context.Context, operation, path string, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
-	w, used, err := c.use(ctx, operation, path, name, OperationRequest{
-		Algorithm: alg, Value: &Sealed{Value: in.Data}, IV: in.IV, AAD: in.AAD, Tag: in.Tag,
+func (c *Client) cipher(ctx context.Context, operation string, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
+	return use(ctx, c, operation, name, FromCipher(alg, in), func(w KeyUsed) (broker.CipherResult, error) {
+		n, err := c.used(name, w)
+		if err != nil {
+			return broker.CipherResult{}, err
+		}
+		return broker.CipherResult{Cipher: broker.Cipher{Data: w.Value.Value, IV: w.IV, AAD: w.AAD, Tag: w.Tag}, Key: n}, nil
 	})
-	if err != nil {
-		return broker.CipherResult{}, err
-	}
-	return broker.CipherResult{Cipher: broker.Cipher{Data: w.Value.Value, IV: w.IV, AAD: w.AAD, Tag: w.Tag}, Key: used}, nil
 }
 
 // Sign implements broker.KeyStore.
 func (c *Client) Sign(ctx context.Context, name broker.Name, alg broker.Algorithm, digest []byte) (broker.Signature, error) {
-	w, used, err := c.use(ctx, "Sign", "/sign", name, OperationRequest{Algorithm: alg, Value: &Sealed{Value: broker.NewValue(string(digest))}})
-	if err != nil {
-		return broker.Signature{}, err
-	}
-	return broker.Signature{Value: []byte(w.Value.Reveal()), Key: used}, nil
-}
-
-// use performs an operation, and returns which version did it.
-func (c *Client) use(ctx context.Context, operation, path string, name broker.Name, body OperationRequest) (w OperationResult, used broker.Name, err error) {
-	asked := time.Now()
-	k := call{operation: operation, method: http.MethodPost, path: keyVersionPath(name) + path, field: "value", repeat: ifFailed, limit: maxReplyLen}
-	if err := k.encode(body); err != nil {
-		return w, used, err
-	}
-	defer clear(k.body)
-	w, err = invoke(ctx, c, k, func(w OperationResult) (OperationResult, error) {
-		n, err := nameOf(name.Vault(), broker.KindKeys, w.KeyID)
-		switch {
-		case err != nil:
-			return w, err
-		case n.Base() != name.Base() || name.Version() != "" && n != name:
-			return w, errOtherKey
-		case w.Value == nil:
-			return w, errors.New("a result without its value")
+	in := KeyUse{Algorithm: alg, Value: &Blob{broker.NewValue(string(digest))}}
+	return use(ctx, c, sign, name, in, func(w KeyUsed) (broker.Signature, error) {
+		n, err := c.used(name, w)
+		if err != nil {
+			return broker.Signature{}, err
 		}
-		used = n
-		return w, nil
+		if w.Value.Len() == 0 {
+			return broker.Signature{}, errors.New("an empty signature")
+		}
+		return broker.Signature{Value: []byte(w.Value.Reveal()), Key: n}, nil
 	})
-	return w, used, c.moves.judge(name, live, asked, err)
 }
 
-// Verify implements broker.KeyStore. Key Vault does not say which version it
-// used: that is the one that was asked for, if any.
+// Verify implements broker.KeyStore. Only a Managed HSM tells the version that it
+// used: else the verdict has that of name, if any.
 func (c *Client) Verify(ctx context.Context, name broker.Name, alg broker.Algorithm, digest, signature []byte) (broker.Verdict, error) {
-	asked := time.Now()
-	k := call{operation: "Verify", method: http.MethodPost, path: keyVersionPath(name) + "/verify", field: "value", repeat: ifFailed, limit: maxReplyLen}
-	if err := k.encode(VerifyRequest{Algorithm: alg, Digest: digest, Signature: signature}); err != nil {
-		return broker.Verdict{}, err
-	}
-	v, err := invoke(ctx, c, k, func(w VerifyResult) (broker.Verdict, error) {
+	in := KeyUse{Algorithm: alg, Digest: digest, Value: &Blob{broker.NewValue(string(signature))}}
+	return use(ctx, c, verify, name, in, func(w KeyVerified) (broker.Verdict, error) {
 		if w.Value == nil {
-			return broker.Verdict{}, errors.New("a verdict without its value")
+			return broker.Verdict{}, errors.New("a verification without a verdict")
 		}
-		return broker.Verdict{Valid: *w.Value, Key: name}, nil
+		n := name
+		if w.KeyID != "" {
+			var err error
+			if n, err = c.keyVersion(name, w.KeyID); err != nil {
+				return broker.Verdict{}, err
+			}
+		}
+		return broker.Verdict{Valid: *w.Value, Key: n}, nil
 	})
-	return v, c.moves.judge(name, live, asked, err)
+}
+
+// use performs a use of a key, whose path is its name in lower case.
+func use[W, T any](ctx context.Context, c *Client, operation string, name broker.Name, in KeyUse, convert func(W) (T, error)) (T, error) {
+	asked := time.Now()
+	k, err := call{
+		operation: operation, method: http.MethodPost, path: keyVersionPath(name) + "/" + strings.ToLower(operation),
+		keys: true, repeat: ifFailed, limit: maxReplyLen,
+	}.with(in)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	got, err := invoke(ctx, c, k, convert)
+	return got, c.moves.judge(name, live, asked, err)
+}
+
+// used returns which version did what w says.
+func (c *Client) used(name broker.Name, w KeyUsed) (broker.Name, error) {
+	if w.Value == nil {
+		return broker.Name{}, errors.New("a use of a key without its result")
+	}
+	return c.keyVersion(name, w.KeyID)
 }

@@ -6,7 +6,10 @@ import (
 	"strings"
 )
 
-const publicScope = "https://vault.azure.net/.default"
+const (
+	publicScope    = "https://vault.azure.net/.default"
+	publicHSMScope = "https://managedhsm.azure.net/.default"
+)
 
 // scopes are what tokens are asked for, by the end of a vault's host name.
 var scopes = map[string]string{
@@ -18,15 +21,35 @@ var scopes = map[string]string{
 	".managedhsm.usgovcloudapi.net": "https://managedhsm.usgovcloudapi.net/.default",
 }
 
-// scopeFor returns the scope for a vault at the host.
-func scopeFor(host string) string {
+// scopeFor returns the scope for a vault at the host. managedHSM says what it is
+// if its host does not.
+func scopeFor(host string, managedHSM bool) string {
+	if _, scope := cloudOf(host); scope != "" {
+		return scope
+	}
+	if managedHSM {
+		return publicHSMScope
+	}
+	return publicScope
+}
+
+// cloudOf returns what a host of a vault ends with, and the scope there, if it is
+// Azure's.
+func cloudOf(host string) (suffix, scope string) {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	for suffix, scope := range scopes {
 		if strings.HasSuffix(host, suffix) {
-			return scope
+			return suffix, scope
 		}
 	}
-	return publicScope
+	return "", ""
+}
+
+// IsManagedHSM reports whether a host is that of a Managed HSM, and whether that
+// can be told: it is one of Azure's.
+func IsManagedHSM(host string) (hsm, known bool) {
+	suffix, _ := cloudOf(host)
+	return strings.HasPrefix(suffix, ".managedhsm."), suffix != ""
 }
 
 // parseOrigin returns the scheme, host and port of a vault's URL, and refuses

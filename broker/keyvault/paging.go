@@ -10,7 +10,11 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-const maxNextLen = 4 << 10
+const (
+	maxNextLen = 4 << 10
+	// maxPages bounds the walk through the versions of one secret or key.
+	maxPages = 1000
+)
 
 // list gets a page of k's list, and what asks for the next. Only the link to
 // the next page tells whether there is more: a page may be empty.
@@ -54,6 +58,24 @@ func list[W, T any](ctx context.Context, c *Client, k call, p broker.Page, conve
 		return items, nil
 	})
 	return items, next, err
+}
+
+// listAll gets all pages of k's list.
+func listAll[W, T any](ctx context.Context, c *Client, k call, convert func(W) (T, error)) ([]T, error) {
+	var all []T
+	p := broker.Page{Size: broker.MaxStorePage}
+	for range maxPages {
+		items, next, err := list(ctx, c, k, p, convert)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, items...)
+		if next == "" {
+			return all, nil
+		}
+		p.Token = next
+	}
+	return nil, unusable(errors.New("a list of versions that does not end"))
 }
 
 // badTokenOf returns the error of a list that began at p. A vault that refuses

@@ -12,11 +12,7 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-const (
-	secretsPath = "/secrets"
-	// maxPages bounds the walk through one secret's versions.
-	maxPages = 1000
-)
+const secretsPath = "/secrets"
 
 // GetSecret implements broker.SecretStore.
 func (c *Client) GetSecret(ctx context.Context, name broker.Name) (broker.SecretValue, error) {
@@ -98,28 +94,18 @@ func (c *Client) ListSecretVersions(ctx context.Context, name broker.Name) ([]br
 
 func (c *Client) listVersions(ctx context.Context, name broker.Name) ([]broker.Secret, error) {
 	k := call{operation: "ListSecretVersions", method: http.MethodGet, path: secretPath(name) + "/versions", repeat: ifFailed}
-	var all []broker.Secret
-	p := broker.Page{Size: broker.MaxStorePage}
-	for range maxPages {
-		items, next, err := list(ctx, c, k, p, func(w Secret) (broker.Secret, error) { return versionOf(name, w) })
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, items...)
-		if next != "" {
-			p.Token = next
-			continue
-		}
-		if len(all) == 0 {
-			// A secret has a version.
-			return nil, &broker.Error{Code: broker.CodeSecretNotFound}
-		}
-		slices.SortFunc(all, func(a, b broker.Secret) int {
-			return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Name.Version(), a.Name.Version()))
-		})
-		return all, nil
+	all, err := listAll(ctx, c, k, func(w Secret) (broker.Secret, error) { return versionOf(name, w) })
+	if err != nil {
+		return nil, err
 	}
-	return nil, unusable(errors.New("a list of versions that does not end"))
+	if len(all) == 0 {
+		// A secret has a version.
+		return nil, &broker.Error{Code: broker.CodeSecretNotFound}
+	}
+	slices.SortFunc(all, func(a, b broker.Secret) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Name.Version(), a.Name.Version()))
+	})
+	return all, nil
 }
 
 // versionOf returns w, which must be a version of name, and the very one if

@@ -11,8 +11,11 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// backupFrame is what a backup's reply has beside the blob, and to spare.
-const backupFrame = 1 << 10
+const (
+	restoreSecret = "RestoreSecret"
+	// backupFrame is what a backup's reply has beside the blob, and to spare.
+	backupFrame = 1 << 10
+)
 
 // BackupSecret implements broker.SecretStore. Key Vault's backups may have 16
 // MiB; of one that is too large, no more is read than shows it.
@@ -42,7 +45,7 @@ func (c *Client) RestoreSecret(ctx context.Context, vault broker.Name, blob brok
 	if err != nil {
 		return broker.Secret{}, &broker.Error{Code: broker.CodeInternal, Err: errors.New("the backup cannot be encoded")}
 	}
-	k := call{operation: "RestoreSecret", method: http.MethodPost, path: secretsPath + "/restore", body: body, repeat: never, limit: maxReplyLen}
+	k := call{operation: restoreSecret, method: http.MethodPost, path: secretsPath + "/restore", body: body, repeat: never, limit: maxReplyLen}
 	s, err := invoke(ctx, c, k, func(w Secret) (broker.Secret, error) {
 		// The blob hides the name: it is known from here on.
 		n, err := secretName(vault.Vault(), w.ID)

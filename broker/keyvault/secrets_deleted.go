@@ -8,7 +8,10 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-const deletedPath = "/deletedsecrets"
+const (
+	deletedPath = "/deletedsecrets"
+	purgeSecret = "PurgeSecret"
+)
 
 // GetDeletedSecret implements broker.SecretStore.
 func (c *Client) GetDeletedSecret(ctx context.Context, name broker.Name) (broker.DeletedSecret, error) {
@@ -49,7 +52,7 @@ func (c *Client) RecoverSecret(ctx context.Context, name broker.Name) (broker.Se
 func (c *Client) PurgeSecret(ctx context.Context, name broker.Name) error {
 	asked := time.Now()
 	k := call{
-		operation: "PurgeSecret", method: http.MethodDelete, path: deletedSecretPath(name),
+		operation: purgeSecret, method: http.MethodDelete, path: deletedSecretPath(name),
 		repeat: ifThrottled, done: http.StatusNoContent, limit: maxReplyLen,
 	}
 	err := c.perform(ctx, k, func([]byte) error { return nil })

@@ -17,7 +17,7 @@ const (
 	maxMoves    = 1024
 )
 
-// side is where a secret is: among the live ones or the soft-deleted ones.
+// side is where a secret or a key is: among the live ones or the soft-deleted ones.
 type side int
 
 const (
@@ -25,7 +25,7 @@ const (
 	deleted
 )
 
-// moves remembers which secrets a client has lately brought from one side to
+// moves remembers which secrets and keys a client has lately brought from one side to
 // the other. Key Vault answers a delete or a recovery before its readers see
 // it: for a while, what was moved is found on neither side.
 //
@@ -92,12 +92,12 @@ func (m *moves) judge(name broker.Name, at side, asked time.Time, err error) err
 		return err
 	}
 	switch broker.CodeOf(err) {
-	case "", broker.CodeSecretDisabled, broker.CodeKeyDisabled:
+	case "", broker.CodeSecretDisabled, broker.CodeKeyDisabled, broker.CodeKeyOperationForbidden:
 		delete(m.byName, name.Base())
-	case broker.CodeSecretNotFound:
-		return &broker.Error{Code: broker.CodeSecretInTransition, RetryAfter: settledSoon, Err: err}
 	case broker.CodeKeyNotFound:
 		return &broker.Error{Code: broker.CodeKeyInTransition, RetryAfter: settledSoon, Err: err}
+	case broker.CodeSecretNotFound:
+		return &broker.Error{Code: broker.CodeSecretInTransition, RetryAfter: settledSoon, Err: err}
 	}
 	return err
 }

@@ -124,11 +124,11 @@ func (c *Client) authorized(ctx context.Context, k call, try int) (reply, error)
 	return c.exchange(ctx, k, try, fresh)
 }
 
-// exchange sends one request and reads its reply, within tryTimeout.
+// exchange sends one request and reads its reply, within the call's time for it.
 func (c *Client) exchange(ctx context.Context, k call, try int, token Token) (r reply, err error) {
 	began := time.Now()
 	defer func() { c.telemetry.tried(ctx, k, try, r.status, began) }()
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.timeout, tryTimeout))
 	defer cancel()
 
 	u := c.origin

@@ -20,6 +20,7 @@ const (
 	ErrorForbidden        = "Forbidden"
 	ErrorSecretNotFound   = "SecretNotFound"
 	ErrorKeyNotFound      = "KeyNotFound"
+	ErrorNotSupported     = "NotSupported"
 	ErrorNotFound         = "NotFound"
 	ErrorMethodNotAllowed = "MethodNotAllowed"
 	ErrorConflict         = "Conflict"
@@ -34,9 +35,7 @@ const (
 	// Inner codes, which say more about ErrorForbidden and ErrorConflict.
 	InnerSecretDisabled  = "SecretDisabled"
 	InnerKeyDisabled     = "KeyDisabled"
-	InnerKeyExpired      = "KeyExpired"
-	InnerKeyNotYetValid  = "KeyNotYetValid"
-	InnerKeyOperation    = "KeyOperationForbidden"
+	InnerKeyForbidden    = "KeyOperationForbidden"
 	InnerForbiddenByRbac = "ForbiddenByRbac"
 	InnerDeleted         = "ObjectIsDeletedButRecoverable"
 	InnerBeingDeleted    = "ObjectIsBeingDeleted"
@@ -254,20 +253,19 @@ func (r UpdateSecretRequest) SecretUpdate() broker.SecretUpdate {
 }
 
 // secretName returns the name that a secret's id stands for in the given
-// vault, with its version if it has one.
+// vault, with its version if it has one. The id's host is not looked at:
+// whoever answered was reached at the configured one.
 func secretName(vault broker.Name, id string) (broker.Name, error) {
-	return nameOf(vault, broker.KindSecrets, id)
-}
-
-// nameOf returns the name that an object's id stands for in the given vault. The
-// id's host is not looked at: whoever answered was reached at the configured
-// one.
-func nameOf(vault broker.Name, kind broker.Kind, id string) (broker.Name, error) {
 	u, err := url.Parse(id)
 	if err != nil {
 		return broker.Name{}, errBadID
 	}
-	path, ok := strings.CutPrefix(u.EscapedPath(), "/"+string(kind)+"/")
+	return nameAt(vault, broker.KindSecrets, u)
+}
+
+// nameAt returns the name that an id's path stands for.
+func nameAt(vault broker.Name, kind broker.Kind, id *url.URL) (broker.Name, error) {
+	path, ok := strings.CutPrefix(id.EscapedPath(), "/"+string(kind)+"/")
 	if !ok {
 		return broker.Name{}, errBadID
 	}
@@ -282,4 +280,4 @@ func nameOf(vault broker.Name, kind broker.Kind, id string) (broker.Name, error)
 	return n, nil
 }
 
-var errBadID = errors.New("an id in the reply names no object of its kind")
+var errBadID = errors.New("an id in the reply is not of what was asked for")

@@ -150,6 +150,9 @@ func (m *syncMode) UnmarshalYAML(n ast.Node) error {
 // vaultConfig is a vault: one of url, with a credential, or local.
 type vaultConfig struct {
 	URL string `yaml:"url"` // https://{name}.vault.azure.net, or another cloud's
+	// Kind is keyVault, the default, or managedHsm: https://{name}.managedhsm.azure.net,
+	// which has keys and no secrets.
+	Kind string `yaml:"kind"`
 	// CAFile is a private CA, if any: of the vault, of an authority that is not
 	// Azure's, and of a managed identity's endpoint.
 	CAFile     string           `yaml:"caFile"`
@@ -157,6 +160,12 @@ type vaultConfig struct {
 	Credential credentialConfig `yaml:"credential"` // see config_credentials.go
 	Local      *localConfig     `yaml:"local"`
 }
+
+// The kinds of vaults.
+const (
+	kindKeyVault   = "keyVault"
+	kindManagedHSM = "managedHsm"
+)
 
 // localConfig is an embedded vault: one file, sealed with a key of its own.
 // Both are made at the first start.

@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/keyward/keyward/broker"
+	"github.com/keyward/keyward/broker/keyvault"
 )
 
 var (
@@ -128,6 +129,9 @@ func (k *configCheck) vault(at, alias string, v vaultConfig) {
 	if _, err := broker.VaultName(alias); err != nil {
 		k.errorf(at, "an alias is 1 to 63 of [a-z0-9-], not starting or ending with a hyphen")
 	}
+	if v.Kind != "" && v.Kind != kindKeyVault && v.Kind != kindManagedHSM {
+		k.errorf(at+".kind", "want keyVault, the default, or managedHsm")
+	}
 	if v.Local != nil {
 		if v.URL != "" || v.Credential.count() > 0 {
 			k.errorf(at, "a vault has either local or url with a credential")
@@ -139,6 +143,8 @@ func (k *configCheck) vault(at, alias string, v vaultConfig) {
 	if u, err := url.Parse(v.URL); err != nil || u.Scheme != "https" || u.Host == "" ||
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
 		k.errorf(at+".url", "want the vault's URL, https://{name}.vault.azure.net and nothing behind it, or local for an embedded vault")
+	} else if hsm, known := keyvault.IsManagedHSM(u.Hostname()); known && hsm != (v.Kind == kindManagedHSM) {
+		k.errorf(at+".kind", "want managedHsm for the URL of a Managed HSM, and for no other")
 	}
 	k.credential(at+".credential", v.Credential)
 }

@@ -86,16 +86,21 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 	if err != nil {
 		return nil, err
 	}
-	vault := vaulthttp.New(vaulthttp.Config{
-		Vault:     alias,
-		Secrets:   store.Secrets(),
-		Keys:      store.Keys(),
-		Tokens:    sts,
-		Authority: c.authority + "/" + localTenant,
-		Resource:  localvault.DefaultAudience,
-		Simulate:  c.options.simulate.Simulation,
-		Logger:    c.store.Logger,
-	})
+	served := vaulthttp.Config{
+		Vault:      alias,
+		Secrets:    store.Secrets(),
+		Keys:       store.Keys(),
+		ManagedHSM: c.store.ManagedHSM,
+		Tokens:     sts,
+		Authority:  c.authority + "/" + localTenant,
+		Resource:   localvault.DefaultAudience,
+		Simulate:   c.options.simulate.Simulation,
+		Logger:     c.store.Logger,
+	}
+	if served.ManagedHSM {
+		served.Secrets = nil
+	}
+	vault := vaulthttp.New(served)
 	return &localVault{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if sts.Owns(r.URL.Path) {

@@ -47,7 +47,7 @@ func (w wiring) checkOnline(a *app) error {
 	defer v.close() //nolint:errcheck // nothing was written
 	var failed []error
 	for _, alias := range slices.Sorted(maps.Keys(v.clients)) {
-		faults, err := tryVault(a.ctx, alias, v.clients[alias])
+		faults, err := tryVault(a.ctx, alias, v.clients[alias], v.hsm[alias])
 		if err != nil {
 			return err
 		}
@@ -64,21 +64,24 @@ func (w wiring) checkOnline(a *app) error {
 // tryVault lists, reads the metadata of what it finds, and asks for a secret
 // that is not there: the vault looks at permissions before it looks for the
 // secret, so that no value has to be read. It returns what is wrong, a line each.
-func tryVault(ctx context.Context, alias string, store broker.SecretStore) ([]string, error) {
+//
+// Of a Managed HSM it does so with keys.
+func tryVault(ctx context.Context, alias string, c *keyvault.Client, hsm bool) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
 	vault, err := broker.VaultName(alias)
 	if err != nil {
 		return nil, err
 	}
-	absent, err := vault.Object(broker.KindSecrets, "keyward-check-"+strings.ToLower(rand.Text()))
+	kind, list, get, notFound := broker.KindSecrets, listSecret, getSecret, broker.CodeSecretNotFound
+	if hsm {
+		kind, list, get, notFound = broker.KindKeys, listKey, getKey, broker.CodeKeyNotFound
+	}
+	absent, err := vault.Object(kind, "keyward-check-"+strings.ToLower(rand.Text()))
 	if err != nil {
 		return nil, err
 	}
-	list, err := store.ListSecrets(ctx, vault, broker.Page{Size: 1})
-	if err == nil && len(list.Secrets) > 0 {
-		_, err = store.ListSecretVersions(ctx, list.Secrets[0].Name.Base())
-	}
+	err = list(ctx, c, vault)
 	var faults []string
 	if err != nil {
 		faults = append(faults, remedy(err))
@@ -86,10 +89,36 @@ func tryVault(ctx context.Context, alias string, store broker.SecretStore) ([]st
 			return faults, nil // the next call would say the same
 		}
 	}
-	if _, err = store.GetSecret(ctx, absent); err != nil && broker.CodeOf(err) != broker.CodeSecretNotFound {
+	if err = get(ctx, c, absent); err != nil && broker.CodeOf(err) != notFound {
 		faults = append(faults, remedy(err))
 	}
 	return slices.Compact(faults), nil
+}
+
+func listSecret(ctx context.Context, c *keyvault.Client, vault broker.Name) error {
+	list, err := c.ListSecrets(ctx, vault, broker.Page{Size: 1})
+	if err == nil && len(list.Secrets) > 0 {
+		_, err = c.ListSecretVersions(ctx, list.Secrets[0].Name.Base())
+	}
+	return err
+}
+
+func getSecret(ctx context.Context, c *keyvault.Client, absent broker.Name) error {
+	_, err := c.GetSecret(ctx, absent)
+	return err
+}
+
+func listKey(ctx context.Context, c *keyvault.Client, vault broker.Name) error {
+	list, err := c.ListKeys(ctx, vault, broker.Page{Size: 1})
+	if err == nil && len(list.Keys) > 0 {
+		_, err = c.ListKeyVersions(ctx, list.Keys[0].Name.Base())
+	}
+	return err
+}
+
+func getKey(ctx context.Context, c *keyvault.Client, absent broker.Name) error {
+	_, err := c.GetKey(ctx, absent)
+	return err
 }
 
 // remedy says in one line what is wrong, and what to do.

@@ -17,7 +17,8 @@ import (
 // on.
 type vaults struct {
 	clients map[string]*keyvault.Client
-	closers []func() error // in the order of opening
+	hsm     map[string]bool // which have keys only
+	closers []func() error  // in the order of opening
 }
 
 func (v *vaults) close() error {
@@ -28,20 +29,21 @@ func (v *vaults) close() error {
 	return errors.Join(errs...)
 }
 
-// cached puts a cache of values over each vault.
+// cached puts a cache of values over each vault that has secrets.
 func (v *vaults) cached(ttl time.Duration) map[string]broker.Vault {
 	out := make(map[string]broker.Vault, len(v.clients))
 	for alias, c := range v.clients {
-		out[alias] = broker.Vault{
-			Secrets: broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl}),
-			Keys:    c,
+		vault := broker.Vault{Keys: c}
+		if !v.hsm[alias] {
+			vault.Secrets = broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl})
 		}
+		out[alias] = vault
 	}
 	return out
 }
 
 func (w wiring) openVaults(tel *telemetry) (*vaults, error) {
-	v := &vaults{clients: map[string]*keyvault.Client{}}
+	v := &vaults{clients: map[string]*keyvault.Client{}, hsm: map[string]bool{}}
 	for _, alias := range slices.Sorted(maps.Keys(w.config.Vaults)) {
 		if err := w.openVault(v, alias, w.config.Vaults[alias], tel); err != nil {
 			return nil, errors.Join(fmt.Errorf("vaults.%s: %w", alias, err), v.close())
@@ -57,16 +59,20 @@ func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry
 	if err != nil {
 		return err
 	}
-	var transport http.RoundTripper
+	var (
+		transport http.RoundTripper
+		scope     string // that of the URL
+	)
 	if c.Local != nil {
 		local, err := openEmbedded(name, localvault.Config{
-			Path: w.config.file(c.Local.Path), KeyFile: w.config.file(c.Local.KeyFile), Logger: w.log,
+			Path: w.config.file(c.Local.Path), KeyFile: w.config.file(c.Local.KeyFile),
+			ManagedHSM: c.Kind == kindManagedHSM, Logger: w.log,
 		})
 		if err != nil {
 			return err
 		}
 		v.closers = append(v.closers, local.store.Close)
-		transport = inProcess{local}
+		transport, scope = inProcess{local}, localvault.DefaultAudience+"/.default"
 		c.URL = local.authority
 		c.Credential.ClientSecret = &clientSecretConfig{
 			TenantID: localTenant, ClientID: localClientID, Authority: local.authority, secretText: local.secret,
@@ -87,7 +93,9 @@ func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry
 	client, err := keyvault.New(keyvault.Config{
 		Vault:          name,
 		URL:            c.URL,
+		ManagedHSM:     c.Kind == kindManagedHSM,
 		Tokens:         tokens,
+		Scope:          scope,
 		APIVersion:     c.APIVersion,
 		RootCAs:        roots,
 		Transport:      transport,
@@ -99,6 +107,6 @@ func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry
 		return err
 	}
 	v.closers = append(v.closers, func() error { client.Close(); return nil })
-	v.clients[alias] = client
+	v.clients[alias], v.hsm[alias] = client, c.Kind == kindManagedHSM
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/keyward/keyward/broker/keyvault"
 )
 
-// apiVersions are those whose contract for secrets the handler keeps. The last
+// apiVersions are those whose contract for secrets and keys the handler keeps. The last
 // one is the newest.
 //
 // Of the fields of a plain secret one differs between them: see trim. Of
@@ -44,16 +44,22 @@ func (r request) trim(s keyvault.Secret) keyvault.Secret {
 	return s
 }
 
-// trimKey does the same for the attributes of a key.
-func (r request) trimKey(a keyvault.KeyAttributes) keyvault.KeyAttributes {
+// trimKey takes from a key's attributes what is younger than the request's version.
+func (r request) trimKey(a *keyvault.KeyAttributes) {
 	if r.apiVersion == "7.0" {
 		a.RecoverableDays = 0
 	}
-	if r.apiVersion < "7.3" {
+	if r.olderThan("7.3") {
 		a.Exportable = nil
 	}
-	if r.apiVersion < "7.5" {
+	if r.olderThan("7.5") {
 		a.HSMPlatform = ""
 	}
-	return a
+}
+
+// olderThan reports whether the request asks for a version before v. Previews
+// are as what they became.
+func (r request) olderThan(v string) bool {
+	i := slices.Index(apiVersions, r.apiVersion)
+	return i >= 0 && i < slices.Index(apiVersions, v)
 }

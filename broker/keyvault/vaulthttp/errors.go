@@ -14,7 +14,7 @@ import (
 )
 
 // refusal is an error in Key Vault's terms. {name} in a message stands for the
-// secret's.
+// secret's or the key's.
 type refusal struct {
 	status  int
 	code    string
@@ -76,7 +76,10 @@ var refusals = map[broker.Code]refusal{
 		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyDisabled,
 		message: "Operation is not allowed on a disabled key.",
 	},
-	broker.CodeKeyOperationForbidden: {status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyOperation},
+	broker.CodeKeyOperationForbidden: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerKeyForbidden,
+		message: "Operation is not permitted on this key, or not at this time.",
+	},
 	broker.CodeKeyNotFound: {
 		status: http.StatusNotFound, code: keyvault.ErrorKeyNotFound,
 		message: "A key with (name/id) {name} was not found in this key vault. If you recently deleted this key " +
@@ -128,6 +131,11 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		h.Logger.Log(r.Context(), level, "a request to the vault was refused",
 			"vault", h.Vault.VaultAlias(), "status", e.status, "request", w.Header().Get("X-Ms-Request-Id"), "error", e.cause)
 	}
+	if h.ManagedHSM && e.status == http.StatusUnauthorized {
+		w.Header().Set("Content-Type", jsonType)
+		w.WriteHeader(e.status) // and no more
+		return
+	}
 	body := keyvault.ErrorBody{Code: e.code, Message: e.message}
 	if e.inner != "" {
 		body.Inner = &keyvault.InnerError{Code: e.inner}
@@ -144,7 +152,7 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	if e.message == "" {
 		e.message = err.Message
 	}
-	e.message = strings.ReplaceAll(e.message, "{name}", shorten(objectPart(r)))
+	e.message = strings.ReplaceAll(e.message, "{name}", shorten(namePart(r)))
 	e.retryAfter = err.RetryAfter
 	if e.status >= http.StatusInternalServerError {
 		e.cause = err
@@ -152,26 +160,20 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	return &e
 }
 
-// objectPart returns what a request's path says after its collection, without
-// the operation at its end. A restore's does not say.
-func objectPart(r *http.Request) string {
-	_, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	name = strings.Trim(name, "/")
-	if r.Method == http.MethodPost && name == "restore" {
+// namePart returns what a request's path says after "/secrets/" or "/keys/",
+// without the operation at its end. A restore's does not say.
+func namePart(r *http.Request) string {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case len(parts) == 2 && parts[1] == "restore" && r.Method == http.MethodPost:
 		return "of the backup"
+	case len(parts) < 2:
+		return ""
+	case len(parts) > 2 && len(parts[2]) == versionLen:
+		return parts[1] + "/" + parts[2]
 	}
-	if before, last, ok := cutLast(name, "/"); ok {
-		_, use := keyUses[last]
-		if use || last == "versions" || last == "backup" || last == "create" || last == "rotate" || last == "rotationpolicy" {
-			return strings.TrimSuffix(before, "/")
-		}
-	}
-	return name
+	return parts[1]
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
-}
+// versionLen is the length of a version, which no operation's name has.
+const versionLen = 32

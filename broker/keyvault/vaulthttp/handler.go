@@ -29,7 +29,8 @@ const (
 	maxTokenLen      = 16 << 10
 	maxEchoLen       = 128
 	// region is where a vault on this machine is.
-	region = "local"
+	region   = "local"
+	jsonType = "application/json; charset=utf-8"
 )
 
 // TokenVerifier judges bearer tokens: signature, audience, expiry. An error
@@ -47,11 +48,14 @@ type tokenRefusal interface {
 
 // Config is what a handler serves, and whom.
 type Config struct {
-	// Vault is the name that the store knows its secrets under.
+	// Vault is the name that the stores know what they keep under.
 	Vault broker.Name
-	// Secrets and Keys are what is served; at least one of them.
+	// Secrets and Keys: at least one is required. The paths of the other are not
+	// found.
 	Secrets broker.SecretStore
 	Keys    broker.KeyStore
+	// ManagedHSM speaks as a Managed HSM does, which has keys only.
+	ManagedHSM bool
 	// Tokens judges every request's token. Without it every request is refused.
 	Tokens TokenVerifier
 	// Authority is the URL of the token service with the tenant as its path, and
@@ -67,9 +71,9 @@ type Config struct {
 
 type handler struct {
 	Config
-	// Of the stores; nil if one is none.
-	versions, keyVersions DeletedVersioner
-	asked                 []check
+	versions    DeletedVersioner // nil if the store is none
+	keyVersions DeletedVersioner // the same
+	asked       []check
 }
 
 // New returns a handler. It may serve concurrently.
@@ -95,6 +99,7 @@ type request struct {
 	query      url.Values
 	apiVersion string
 	route      route
+	managedHSM bool
 }
 
 // ServeHTTP implements http.Handler.
@@ -117,6 +122,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if v == nil {
+		if h.ManagedHSM {
+			header.Set("Content-Type", jsonType)
+		}
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
@@ -136,6 +144,10 @@ func (h *handler) serve(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badParameter("The query string is malformed.")
 	}
+	if h.ManagedHSM && query.Has("$skiptoken") && !query.Has("api-version") {
+		// The links of a Managed HSM name none.
+		query.Set("api-version", apiVersions[len(apiVersions)-1])
+	}
 	version, err := apiVersionOf(query)
 	if err != nil {
 		return nil, err
@@ -144,7 +156,7 @@ func (h *handler) serve(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req := request{Request: r, query: query, apiVersion: version, route: rt}
+	req := request{Request: r, query: query, apiVersion: version, route: rt, managedHSM: h.ManagedHSM}
 	for _, ask := range h.asked {
 		if err := ask(call{request: req, token: token}); err != nil {
 			return nil, err
@@ -228,7 +240,7 @@ func write(w http.ResponseWriter, status int, v any) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client went away
 }

@@ -3,33 +3,46 @@ package vaulthttp_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/aes"
+	gocipher "crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
-	"crypto/sha512"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/big"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
+	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	secp256k1ecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/keyvault/vaulthttp"
 	"github.com/keyward/keyward/broker/localvault"
 )
 
-// newKeysSDK returns Azure's own client of a local vault's keys.
-func newKeysSDK(t *testing.T) *azkeys.Client {
+// newKeyVault returns the handler of a local vault's keys, and its log.
+func newKeyVault(t *testing.T, managedHSM bool) (http.Handler, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := localvault.Open(localvault.Config{Path: filepath.Join(dir, "vault.db"), KeyFile: filepath.Join(dir, "vault.key")})
+	log := &bytes.Buffer{}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	store, err := localvault.Open(localvault.Config{
+		Path: filepath.Join(dir, "vault.db"), KeyFile: filepath.Join(dir, "vault.key"), ManagedHSM: managedHSM, Logger: logger,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +51,17 @@ func newKeysSDK(t *testing.T) *azkeys.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewTLSServer(vaulthttp.New(vaulthttp.Config{
-		Vault: name, Keys: store.Keys(), Tokens: verifier(token),
-		Authority: "https://login.example/tenant-1", Resource: "https://vault.azure.net",
-	}))
+	return vaulthttp.New(vaulthttp.Config{
+		Vault: name, Keys: store.Keys(), ManagedHSM: managedHSM, Tokens: verifier(token),
+		Authority: "https://login.example/tenant-1", Resource: "https://vault.azure.net", Logger: logger,
+	}), log
+}
+
+// newKeySDK returns Azure's own client of a local vault's keys.
+func newKeySDK(t *testing.T, managedHSM bool) *azkeys.Client {
+	t.Helper()
+	v, _ := newKeyVault(t, managedHSM)
+	s := httptest.NewTLSServer(v)
 	t.Cleanup(s.Close)
 	client, err := azkeys.NewClient(s.URL, &credential{}, &azkeys.ClientOptions{
 		ClientOptions:                        azcore.ClientOptions{Transport: s.Client()},
@@ -53,232 +73,362 @@ func newKeysSDK(t *testing.T) *azkeys.Client {
 	return client
 }
 
-func digestOf(h crypto.Hash, data string) []byte {
-	switch h {
-	case crypto.SHA384:
-		d := sha512.Sum384([]byte(data))
-		return d[:]
-	case crypto.SHA512:
-		d := sha512.Sum512([]byte(data))
-		return d[:]
+func importKey(t *testing.T, client *azkeys.Client, name string, key azkeys.JSONWebKey) {
+	t.Helper()
+	got, err := client.ImportKey(t.Context(), name, azkeys.ImportKeyParameters{Key: &key}, nil)
+	if err != nil {
+		t.Fatalf("import %s: %v", name, err)
 	}
-	d := sha256.Sum256([]byte(data))
-	return d[:]
+	if k := got.Key; k.D != nil || k.P != nil || k.K != nil || k.QI != nil {
+		t.Errorf("import %s: the reply has a private member", name)
+	}
 }
 
-// What Azure's own client signs and encrypts here, the standard library verifies
-// and made what is decrypted, and the reverse.
-func TestAzureSDKUsesKeys(t *testing.T) {
-	client, ctx := newKeysSDK(t), t.Context()
-	made, err := client.CreateKey(ctx, "rsa", azkeys.CreateKeyParameters{Kty: new(azkeys.KeyTypeRSA), KeySize: new(int32(2048))}, nil)
+func importRSA(t *testing.T, client *azkeys.Client, name string) *rsa.PrivateKey {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := &rsa.PublicKey{N: new(big.Int).SetBytes(made.Key.N), E: int(new(big.Int).SetBytes(made.Key.E).Int64())}
-	version := made.Key.KID.Version()
-	for alg, sig := range map[azkeys.SignatureAlgorithm]struct {
-		hash crypto.Hash
-		pss  bool
-	}{
-		azkeys.SignatureAlgorithmRS256: {crypto.SHA256, false}, azkeys.SignatureAlgorithmRS384: {crypto.SHA384, false}, azkeys.SignatureAlgorithmRS512: {crypto.SHA512, false},
-		azkeys.SignatureAlgorithmPS256: {crypto.SHA256, true}, azkeys.SignatureAlgorithmPS384: {crypto.SHA384, true}, azkeys.SignatureAlgorithmPS512: {crypto.SHA512, true},
-	} {
-		digest := digestOf(sig.hash, "signed")
-		got, err := client.Sign(ctx, "rsa", version, azkeys.SignParameters{Algorithm: &alg, Value: digest}, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", alg, err)
-		}
-		if sig.pss {
-			err = rsa.VerifyPSS(public, sig.hash, digest, got.Result, nil)
-		} else {
-			err = rsa.VerifyPKCS1v15(public, sig.hash, digest, got.Result)
-		}
-		if err != nil || got.KID.Version() != version {
-			t.Errorf("%s: %v by %s", alg, err, *got.KID)
-		}
-		for _, good := range []bool{true, false} {
-			got.Result[0] ^= map[bool]byte{true: 0, false: 1}[good]
-			v, err := client.Verify(ctx, "rsa", "", azkeys.VerifyParameters{Algorithm: &alg, Digest: digest, Signature: got.Result}, nil)
-			if err != nil || *v.Value != good {
-				t.Errorf("%s: verify %v, want %v", alg, err, good)
-			}
+	importKey(t, client, name, azkeys.JSONWebKey{
+		Kty: new(azkeys.KeyTypeRSA), N: k.N.Bytes(), E: big.NewInt(int64(k.E)).Bytes(), D: k.D.Bytes(),
+		P: k.Primes[0].Bytes(), Q: k.Primes[1].Bytes(),
+		DP: k.Precomputed.Dp.Bytes(), DQ: k.Precomputed.Dq.Bytes(), QI: k.Precomputed.Qinv.Bytes(),
+	})
+	return k
+}
+
+// wantSignatures checks one algorithm both ways: what the vault signs is good to
+// the library, and what the library signs is good to the vault; what is not
+// good is not.
+func wantSignatures(t *testing.T, client *azkeys.Client, name string, alg azkeys.SignatureAlgorithm, digest []byte, sign func() []byte, verify func(sig []byte) bool) {
+	t.Helper()
+	ours, err := client.Sign(t.Context(), name, "", azkeys.SignParameters{Algorithm: &alg, Value: digest}, nil)
+	if err != nil || !verify(ours.Result) || !strings.EqualFold(ours.KID.Name(), name) || ours.KID.Version() == "" {
+		t.Errorf("%s: the library refuses what the vault signed: %v", alg, err)
+	}
+	theirs := sign()
+	bad := slices.Clone(theirs)
+	bad[len(bad)/2] ^= 1
+	for label, tt := range map[string]struct {
+		sig  []byte
+		want bool
+	}{"the library's": {theirs, true}, "a flipped one": {bad, false}} {
+		v, err := client.Verify(t.Context(), name, "", azkeys.VerifyParameters{Algorithm: &alg, Digest: digest, Signature: tt.sig}, nil)
+		if err != nil || *v.Value != tt.want {
+			t.Errorf("%s: verify of %s: %v, want %v", alg, label, err, tt.want)
 		}
 	}
-	for alg, encrypt := range map[azkeys.EncryptionAlgorithm]func() ([]byte, error){
-		azkeys.EncryptionAlgorithmRSA15: func() ([]byte, error) { return rsa.EncryptPKCS1v15(rand.Reader, public, []byte("plain")) }, //nolint:staticcheck // Key Vault's
-		azkeys.EncryptionAlgorithmRSAOAEP256: func() ([]byte, error) {
-			return rsa.EncryptOAEP(sha256.New(), rand.Reader, public, []byte("plain"), nil)
-		},
-	} {
-		theirs, err := encrypt()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours, err := client.Encrypt(ctx, "rsa", version, azkeys.KeyOperationParameters{Algorithm: &alg, Value: []byte("plain")}, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", alg, err)
-		}
-		wrapped, err := client.WrapKey(ctx, "rsa", "", azkeys.KeyOperationParameters{Algorithm: &alg, Value: []byte("plain")}, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", alg, err)
-		}
-		for what, sealed := range map[string][]byte{"the library's": theirs, "its own": ours.Result, "a wrapped key": wrapped.Result} {
-			open := client.Decrypt
-			got, err := open(ctx, "rsa", version, azkeys.KeyOperationParameters{Algorithm: &alg, Value: sealed}, nil)
-			if err != nil || !bytes.Equal(got.Result, []byte("plain")) {
-				t.Errorf("%s: %s: %v", alg, what, err)
-			}
-			un, err := client.UnwrapKey(ctx, "rsa", "", azkeys.KeyOperationParameters{Algorithm: &alg, Value: sealed}, nil)
-			if err != nil || !bytes.Equal(un.Result, []byte("plain")) {
-				t.Errorf("%s: unwrap %s: %v", alg, what, err)
-			}
-		}
+}
+
+func digestOf(h crypto.Hash) []byte {
+	d := h.New()
+	d.Write([]byte("text"))
+	return d.Sum(nil)
+}
+
+// Azure's own client signs with every algorithm, and the library agrees.
+func TestAzureSDKSigns(t *testing.T) {
+	client := newKeySDK(t, false)
+	hashes := map[string]crypto.Hash{"256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512}
+	k := importRSA(t, client, "rsa")
+	for bits, h := range hashes {
+		digest, pss := digestOf(h), &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}
+		wantSignatures(t, client, "rsa", azkeys.SignatureAlgorithm("RS"+bits), digest,
+			func() []byte { return must(rsa.SignPKCS1v15(nil, k, h, digest)) },
+			func(sig []byte) bool { return rsa.VerifyPKCS1v15(&k.PublicKey, h, digest, sig) == nil })
+		wantSignatures(t, client, "rsa", azkeys.SignatureAlgorithm("PS"+bits), digest,
+			func() []byte { return must(rsa.SignPSS(rand.Reader, k, h, digest, pss)) },
+			func(sig []byte) bool { return rsa.VerifyPSS(&k.PublicKey, h, digest, sig, pss) == nil })
 	}
-	for alg, curve := range map[azkeys.SignatureAlgorithm]struct {
-		name  azkeys.CurveName
+	for alg, on := range map[string]struct {
 		curve elliptic.Curve
+		name  azkeys.CurveName
 		hash  crypto.Hash
 	}{
-		azkeys.SignatureAlgorithmES256:  {azkeys.CurveNameP256, elliptic.P256(), crypto.SHA256},
-		azkeys.SignatureAlgorithmES384:  {azkeys.CurveNameP384, elliptic.P384(), crypto.SHA384},
-		azkeys.SignatureAlgorithmES512:  {azkeys.CurveNameP521, elliptic.P521(), crypto.SHA512},
-		azkeys.SignatureAlgorithmES256K: {azkeys.CurveNameP256K, nil, crypto.SHA256},
+		"ES256": {elliptic.P256(), azkeys.CurveNameP256, crypto.SHA256},
+		"ES384": {elliptic.P384(), azkeys.CurveNameP384, crypto.SHA384},
+		"ES512": {elliptic.P521(), azkeys.CurveNameP521, crypto.SHA512},
 	} {
-		made, err := client.CreateKey(ctx, "ec-"+string(alg), azkeys.CreateKeyParameters{Kty: new(azkeys.KeyTypeEC), Curve: &curve.name}, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", alg, err)
+		k := must(ecdsa.GenerateKey(on.curve, rand.Reader))
+		point, size := must(k.PublicKey.Bytes())[1:], (on.curve.Params().BitSize+7)/8
+		importKey(t, client, alg, azkeys.JSONWebKey{
+			Kty: new(azkeys.KeyTypeEC), Crv: new(on.name), X: point[:size], Y: point[size:], D: must(k.Bytes()),
+		})
+		digest := digestOf(on.hash)
+		wantSignatures(t, client, alg, azkeys.SignatureAlgorithm(alg), digest,
+			func() []byte {
+				r, s, err := ecdsa.Sign(rand.Reader, k, digest)
+				must(0, err)
+				return append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...)
+			},
+			func(sig []byte) bool {
+				return len(sig) == 2*size && ecdsa.Verify(&k.PublicKey, digest, new(big.Int).SetBytes(sig[:size]), new(big.Int).SetBytes(sig[size:]))
+			})
+	}
+	s := must(secp256k1.GeneratePrivateKey())
+	point := s.PubKey().SerializeUncompressed()[1:]
+	importKey(t, client, "ES256K", azkeys.JSONWebKey{
+		Kty: new(azkeys.KeyTypeEC), Crv: new(azkeys.CurveNameP256K), X: point[:32], Y: point[32:], D: s.Serialize(),
+	})
+	digest := digestOf(crypto.SHA256)
+	wantSignatures(t, client, "ES256K", azkeys.SignatureAlgorithmES256K, digest,
+		func() []byte { return secp256k1ecdsa.SignCompact(s, digest, false)[1:] },
+		func(sig []byte) bool {
+			var r, z secp256k1.ModNScalar
+			return len(sig) == 64 && !r.SetByteSlice(sig[:32]) && !z.SetByteSlice(sig[32:]) &&
+				secp256k1ecdsa.NewSignature(&r, &z).Verify(digest, s.PubKey())
+		})
+}
+
+// Azure's own client encrypts and wraps with every algorithm of RSA keys, and
+// the library agrees.
+func TestAzureSDKEncrypts(t *testing.T) {
+	client := newKeySDK(t, false)
+	ctx, k, plain := t.Context(), importRSA(t, client, "rsa"), []byte("plain text")
+	for alg, lib := range map[azkeys.EncryptionAlgorithm]struct {
+		seal func() ([]byte, error)
+		open func([]byte) ([]byte, error)
+	}{
+		azkeys.EncryptionAlgorithmRSA15: {
+			func() ([]byte, error) { return rsa.EncryptPKCS1v15(rand.Reader, &k.PublicKey, plain) }, //nolint:staticcheck // what RSA1_5 is
+			func(c []byte) ([]byte, error) { return rsa.DecryptPKCS1v15(nil, k, c) },                //nolint:staticcheck // the same
+		},
+		azkeys.EncryptionAlgorithmRSAOAEP: {
+			func() ([]byte, error) { return rsa.EncryptOAEP(sha1.New(), rand.Reader, &k.PublicKey, plain, nil) },
+			func(c []byte) ([]byte, error) { return rsa.DecryptOAEP(sha1.New(), nil, k, c, nil) },
+		},
+		azkeys.EncryptionAlgorithmRSAOAEP256: {
+			func() ([]byte, error) { return rsa.EncryptOAEP(sha256.New(), rand.Reader, &k.PublicKey, plain, nil) },
+			func(c []byte) ([]byte, error) { return rsa.DecryptOAEP(sha256.New(), nil, k, c, nil) },
+		},
+	} {
+		in := func(value []byte) azkeys.KeyOperationParameters {
+			return azkeys.KeyOperationParameters{Algorithm: &alg, Value: value}
 		}
-		digest := digestOf(curve.hash, "signed")
-		got, err := client.Sign(ctx, made.Key.KID.Name(), made.Key.KID.Version(), azkeys.SignParameters{Algorithm: &alg, Value: digest}, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", alg, err)
+		ours, err := client.Encrypt(ctx, "rsa", "", in(plain), nil)
+		if got, failed := lib.open(ours.Result); err != nil || failed != nil || !bytes.Equal(got, plain) {
+			t.Errorf("%s: the library does not open what the vault encrypted: %v, %v", alg, err, failed)
 		}
-		v, err := client.Verify(ctx, made.Key.KID.Name(), "", azkeys.VerifyParameters{Algorithm: &alg, Digest: digest, Signature: got.Result}, nil)
-		if err != nil || !*v.Value {
-			t.Errorf("%s: %v", alg, err)
+		wrapped, err := client.WrapKey(ctx, "rsa", "", in(plain), nil)
+		if got, failed := lib.open(wrapped.Result); err != nil || failed != nil || !bytes.Equal(got, plain) {
+			t.Errorf("%s: the library does not open what the vault wrapped: %v, %v", alg, err, failed)
 		}
-		if curve.curve == nil { // the library has no secp256k1; the suite of stores has its own
-			continue
+		theirs := must(lib.seal())
+		if got, err := client.Decrypt(ctx, "rsa", "", in(theirs), nil); err != nil || !bytes.Equal(got.Result, plain) {
+			t.Errorf("%s: the vault does not open what the library encrypted: %v", alg, err)
 		}
-		half := len(got.Result) / 2
-		key, err := ecdsa.ParseUncompressedPublicKey(curve.curve, slices.Concat([]byte{4}, made.Key.X, made.Key.Y))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !ecdsa.Verify(key, digest, new(big.Int).SetBytes(got.Result[:half]), new(big.Int).SetBytes(got.Result[half:])) {
-			t.Errorf("%s: the library refuses it", alg)
+		if got, err := client.UnwrapKey(ctx, "rsa", "", in(theirs), nil); err != nil || !bytes.Equal(got.Result, plain) {
+			t.Errorf("%s: the vault does not unwrap what the library encrypted: %v", alg, err)
 		}
 	}
 }
 
-// A whole life of a key, by Azure's own client.
-func TestAzureSDKKeysLife(t *testing.T) {
-	client, ctx := newKeysSDK(t), t.Context()
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private.Precompute()
-	imported, err := client.ImportKey(ctx, "imported", azkeys.ImportKeyParameters{
-		Key: &azkeys.JSONWebKey{
-			Kty: new(azkeys.KeyTypeRSA), N: private.N.Bytes(), E: []byte{1, 0, 1}, D: private.D.Bytes(),
-			P: private.Primes[0].Bytes(), Q: private.Primes[1].Bytes(),
-			DP: private.Precomputed.Dp.Bytes(), DQ: private.Precomputed.Dq.Bytes(), QI: private.Precomputed.Qinv.Bytes(),
-			KeyOps: []*azkeys.KeyOperation{new(azkeys.KeyOperationSign), new(azkeys.KeyOperationVerify)},
-		},
-		Tags: map[string]*string{"team": new("pay")},
-	}, nil)
-	if err != nil || !bytes.Equal(imported.Key.N, private.N.Bytes()) || len(imported.Key.KeyOps) != 2 || imported.Key.D != nil {
-		t.Fatalf("import: %v", err)
-	}
-	digest := digestOf(crypto.SHA256, "signed")
-	sig, err := rsa.SignPKCS1v15(rand.Reader, private, crypto.SHA256, digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v, err := client.Verify(ctx, "imported", "", azkeys.VerifyParameters{Algorithm: new(azkeys.SignatureAlgorithmRS256), Digest: digest, Signature: sig}, nil); err != nil || !*v.Value {
-		t.Errorf("what the library signed: %v", err)
-	}
-	forbidden, err := client.Encrypt(ctx, "imported", "", azkeys.KeyOperationParameters{Algorithm: new(azkeys.EncryptionAlgorithmRSAOAEP256), Value: []byte("x")}, nil)
-	if e, ok := errors.AsType[*azcore.ResponseError](err); !ok || e.StatusCode != 403 || e.ErrorCode != "Forbidden" {
-		t.Errorf("encrypting with a key for signatures: %v, %v", forbidden.Result, err)
-	}
+// The symmetric algorithms of a Managed HSM, through Azure's own client.
+func TestAzureSDKSymmetric(t *testing.T) {
+	client := newKeySDK(t, true)
+	ctx, iv, plain := t.Context(), []byte("0123456789abcdef"), []byte("two whole blocks of plain text..")
+	for _, bits := range []int{128, 192, 256} {
+		name, key := fmt.Sprint("oct-", bits), make([]byte, bits/8)
+		_, _ = rand.Read(key)
+		importKey(t, client, name, azkeys.JSONWebKey{Kty: new(azkeys.KeyTypeOctHSM), K: key})
+		block := must(aes.NewCipher(key))
+		alg := func(suffix string) *azkeys.EncryptionAlgorithm {
+			return new(azkeys.EncryptionAlgorithm(fmt.Sprint("A", bits, suffix)))
+		}
 
-	updated, err := client.UpdateKey(ctx, "imported", imported.Key.KID.Version(), azkeys.UpdateKeyParameters{
-		KeyAttributes: &azkeys.KeyAttributes{Expires: new(time.Now().Add(-time.Hour)), NotBefore: new(time.Now().Add(-2 * time.Hour))}, Tags: map[string]*string{"a": new("b")},
+		sealed, err := client.Encrypt(ctx, name, "", azkeys.KeyOperationParameters{
+			Algorithm: alg("GCM"), Value: plain, AdditionalAuthenticatedData: []byte("aad"),
+		}, nil)
+		if err != nil {
+			t.Fatalf("GCM of %d bits: %v", bits, err)
+		}
+		gcm := must(gocipher.NewGCM(block))
+		if got, err := gcm.Open(nil, sealed.IV, slices.Concat(sealed.Result, sealed.AuthenticationTag), []byte("aad")); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("GCM of %d bits: the library does not open what the vault encrypted: %v", bits, err)
+		}
+		theirs := gcm.Seal(nil, iv[:12], plain, []byte("aad"))
+		if got, err := client.Decrypt(ctx, name, "", azkeys.KeyOperationParameters{
+			Algorithm: alg("GCM"), Value: theirs[:len(plain)], AuthenticationTag: theirs[len(plain):], IV: iv[:12], AdditionalAuthenticatedData: []byte("aad"),
+		}, nil); err != nil || !bytes.Equal(got.Result, plain) {
+			t.Errorf("GCM of %d bits: the vault does not open what the library encrypted: %v", bits, err)
+		}
+
+		for suffix, padding := range map[string][]byte{"CBC": nil, "CBCPAD": bytes.Repeat([]byte{16}, 16)} {
+			want := slices.Concat(plain, padding)
+			gocipher.NewCBCEncrypter(block, iv).CryptBlocks(want, want)
+			ours, err := client.Encrypt(ctx, name, "", azkeys.KeyOperationParameters{Algorithm: alg(suffix), Value: plain, IV: iv}, nil)
+			if err != nil || !bytes.Equal(ours.Result, want) {
+				t.Errorf("%s of %d bits is not the library's: %v", suffix, bits, err)
+			}
+			got, err := client.Decrypt(ctx, name, "", azkeys.KeyOperationParameters{Algorithm: alg(suffix), Value: want, IV: iv}, nil)
+			if err != nil || !bytes.Equal(got.Result, plain) {
+				t.Errorf("%s of %d bits: the vault does not open the library's: %v", suffix, bits, err)
+			}
+		}
+		wrapped, err := client.WrapKey(ctx, name, "", azkeys.KeyOperationParameters{Algorithm: alg("KW"), Value: plain}, nil)
+		if err != nil || len(wrapped.Result) != len(plain)+8 {
+			t.Fatalf("KW of %d bits: %v", bits, err)
+		}
+		if got, err := client.UnwrapKey(ctx, name, "", azkeys.KeyOperationParameters{Algorithm: alg("KW"), Value: wrapped.Result}, nil); err != nil || !bytes.Equal(got.Result, plain) {
+			t.Errorf("KW of %d bits is not undone: %v", bits, err)
+		}
+	}
+	digest := digestOf(crypto.SHA256)
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	importKey(t, client, "mac", azkeys.JSONWebKey{Kty: new(azkeys.KeyTypeOctHSM), K: key})
+	mac := func() []byte { h := hmac.New(sha256.New, key); h.Write(digest); return h.Sum(nil) }
+	wantSignatures(t, client, "mac", azkeys.SignatureAlgorithmHS256, digest, mac, func(sig []byte) bool { return hmac.Equal(sig, mac()) })
+}
+
+// A key's life, through Azure's own client: every operation that is not a use.
+func TestAzureSDKKeys(t *testing.T) {
+	for label, hsm := range map[string]bool{"a vault": false, "a Managed HSM": true} {
+		t.Run(label, func(t *testing.T) { keyLife(t, newKeySDK(t, hsm)) })
+	}
+}
+
+func keyLife(t *testing.T, client *azkeys.Client) {
+	t.Helper()
+	ctx := t.Context()
+	wantStatus := func(what string, err error, status int) {
+		t.Helper()
+		if e, ok := errors.AsType[*azcore.ResponseError](err); !ok || e.StatusCode != status {
+			t.Errorf("%s: %v, want %d", what, err, status)
+		}
+	}
+	for kty, p := range map[azkeys.KeyType]azkeys.CreateKeyParameters{
+		azkeys.KeyTypeRSAHSM: {KeySize: new(int32(3072)), PublicExponent: new(int32(65537))},
+		azkeys.KeyTypeECHSM:  {Curve: new(azkeys.CurveNameP521)},
+	} {
+		p.Kty = new(kty)
+		made, err := client.CreateKey(ctx, string(kty), p, nil)
+		if err != nil || *made.Key.Kty != kty || kty == azkeys.KeyTypeRSAHSM && len(made.Key.N) != 384 || kty == azkeys.KeyTypeECHSM && len(made.Key.X) != 66 {
+			t.Errorf("create %s: %v", kty, err)
+		}
+	}
+	made, err := client.CreateKey(ctx, "DB", azkeys.CreateKeyParameters{
+		Kty: new(azkeys.KeyTypeEC), Tags: map[string]*string{"a": new("b")}, KeyOps: []*azkeys.KeyOperation{new(azkeys.KeyOperationSign)},
 	}, nil)
-	if err != nil || *updated.Tags["a"] != "b" || len(updated.Tags) != 1 {
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, expires := made.Key.KID.Version(), time.Date(2040, 1, 2, 3, 4, 5, 0, time.UTC)
+	updated, err := client.UpdateKey(ctx, "db", first, azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Expires: &expires}}, nil)
+	if err != nil || !updated.Attributes.Expires.Equal(expires) || *updated.Tags["a"] != "b" || len(updated.Key.KeyOps) != 1 {
 		t.Errorf("update: %v", err)
 	}
-	if _, err := client.Sign(ctx, "imported", "", azkeys.SignParameters{Algorithm: new(azkeys.SignatureAlgorithmRS256), Value: digest}, nil); err == nil {
-		t.Error("an expired key signs")
+	_, err = client.Verify(ctx, "db", first, azkeys.VerifyParameters{
+		Algorithm: new(azkeys.SignatureAlgorithmES256), Digest: make([]byte, 32), Signature: make([]byte, 64),
+	}, nil)
+	wantStatus("a use that is not among the key's", err, 403)
+	got, err := client.GetKey(ctx, "db", "", nil)
+	if err != nil || got.Key.KID.Version() != first || !bytes.Equal(got.Key.X, made.Key.X) || got.Attributes.RecoverableDays == nil {
+		t.Errorf("get: %v", err)
 	}
-	if v, err := client.Verify(ctx, "imported", "", azkeys.VerifyParameters{Algorithm: new(azkeys.SignatureAlgorithmRS256), Digest: digest, Signature: sig}, nil); err != nil || !*v.Value {
-		t.Errorf("an expired key verifies: %v", err)
-	}
-
-	if _, err := client.CreateKey(ctx, "ec", azkeys.CreateKeyParameters{Kty: new(azkeys.KeyTypeEC)}, nil); err != nil {
-		t.Fatal(err)
-	}
-	policy, err := client.UpdateKeyRotationPolicy(ctx, "ec", azkeys.KeyRotationPolicy{
+	policy, err := client.UpdateKeyRotationPolicy(ctx, "db", azkeys.KeyRotationPolicy{
 		Attributes: &azkeys.KeyRotationPolicyAttributes{ExpiryTime: new("P90D")},
 		LifetimeActions: []*azkeys.LifetimeAction{{
-			Action: &azkeys.LifetimeActionType{Type: new(azkeys.KeyRotationPolicyActionRotate)}, Trigger: &azkeys.LifetimeActionTrigger{TimeBeforeExpiry: new("P30D")},
+			Action:  &azkeys.LifetimeActionType{Type: new(azkeys.KeyRotationPolicyActionRotate)},
+			Trigger: &azkeys.LifetimeActionTrigger{TimeAfterCreate: new("P30D")},
 		}},
 	}, nil)
-	if err != nil || *policy.Attributes.ExpiryTime != "P90D" {
-		t.Fatalf("rotation policy: %v", err)
-	}
-	if got, err := client.GetKeyRotationPolicy(ctx, "ec", nil); err != nil || len(got.LifetimeActions) == 0 {
+	if err != nil || *policy.Attributes.ExpiryTime != "P90D" || len(policy.LifetimeActions) == 0 || policy.Attributes.Created == nil {
 		t.Errorf("rotation policy: %v", err)
 	}
-	rotated, err := client.RotateKey(ctx, "ec", nil)
-	if err != nil || rotated.Attributes.Expires == nil || time.Until(*rotated.Attributes.Expires) < 89*24*time.Hour {
+	if read, err := client.GetKeyRotationPolicy(ctx, "db", nil); err != nil || len(read.LifetimeActions) != len(policy.LifetimeActions) {
+		t.Errorf("rotation policy, read: %v", err)
+	}
+	rotated, err := client.RotateKey(ctx, "db", nil)
+	if err != nil || rotated.Key.KID.Version() == first || rotated.Attributes.Expires == nil {
 		t.Errorf("rotate: %v", err)
 	}
+	for range 28 {
+		if _, err := client.RotateKey(ctx, "db", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	versions := 0
-	for p := client.NewListKeyPropertiesVersionsPager("ec", nil); p.More(); {
+	for p := client.NewListKeyPropertiesVersionsPager("db", nil); p.More(); {
 		page, err := p.NextPage(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		versions += len(page.Value)
 	}
-	names := 0
+	if versions != 30 {
+		t.Errorf("%d versions, want 30", versions)
+	}
+	backup, err := client.BackupKey(ctx, "db", nil)
+	if err != nil {
+		t.Fatalf("backup: %v", err)
+	}
+	_, err = client.RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: backup.Value}, nil)
+	wantStatus("a restore over a live name", err, 409)
+	_, err = client.RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: []byte("no backup")}, nil)
+	wantStatus("a restore of nothing", err, 400)
+	deleted, err := client.DeleteKey(ctx, "db", nil)
+	if err != nil || deleted.RecoveryID == nil || deleted.ScheduledPurgeDate == nil || deleted.Key.KID.Version() == "" {
+		t.Errorf("delete: %v", err)
+	}
+	_, err = client.CreateKey(ctx, "db", azkeys.CreateKeyParameters{Kty: new(azkeys.KeyTypeEC)}, nil)
+	wantStatus("a create over a deleted name", err, 409)
+	if _, err := client.GetDeletedKey(ctx, "db", nil); err != nil {
+		t.Errorf("get deleted: %v", err)
+	}
+	if _, err := client.RecoverDeletedKey(ctx, "db", nil); err != nil {
+		t.Errorf("recover: %v", err)
+	}
+	if _, err := client.DeleteKey(ctx, "db", nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.PurgeDeletedKey(ctx, "db", nil); err != nil {
+		t.Errorf("purge: %v", err)
+	}
+	restored, err := client.RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: backup.Value}, nil)
+	if err != nil || restored.Key.KID.Name() != "db" {
+		t.Errorf("restore: %v", err)
+	}
+	if old, err := client.GetKey(ctx, "db", first, nil); err != nil || !bytes.Equal(old.Key.X, made.Key.X) {
+		t.Errorf("a restored version: %v", err)
+	}
+	for i := range 27 {
+		name := fmt.Sprint("k", i)
+		if _, err := client.CreateKey(ctx, name, azkeys.CreateKeyParameters{Kty: new(azkeys.KeyTypeEC)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live, gone := 0, 0
 	for p := client.NewListKeyPropertiesPager(nil); p.More(); {
 		page, err := p.NextPage(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		names += len(page.Value)
+		live += len(page.Value)
+		for _, k := range page.Value {
+			if _, err := client.DeleteKey(ctx, k.KID.Name(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	if versions != 2 || names != 2 {
-		t.Errorf("%d versions and %d keys", versions, names)
+	for p := client.NewListDeletedKeyPropertiesPager(nil); p.More(); {
+		page, err := p.NextPage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone += len(page.Value)
 	}
+	if live != 30 || gone != 30 {
+		t.Errorf("%d keys and %d deleted ones, want 30 and 30", live, gone)
+	}
+	_, err = client.GetKey(ctx, "absent", "", nil)
+	wantStatus("a key that is not there", err, 404)
+}
 
-	backup, err := client.BackupKey(ctx, "ec", nil)
+func must[T any](v T, err error) T {
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	if d, err := client.DeleteKey(ctx, "ec", nil); err != nil || d.RecoveryID == nil || d.DeletedDate == nil || d.ScheduledPurgeDate == nil {
-		t.Errorf("delete: %v", err)
-	}
-	if _, err := client.GetKey(ctx, "ec", "", nil); err == nil {
-		t.Error("a deleted key is got")
-	}
-	if _, err := client.GetDeletedKey(ctx, "ec", nil); err != nil {
-		t.Errorf("get deleted: %v", err)
-	}
-	if _, err := client.RecoverDeletedKey(ctx, "ec", nil); err != nil {
-		t.Errorf("recover: %v", err)
-	}
-	if _, err := client.DeleteKey(ctx, "ec", nil); err != nil {
-		t.Errorf("delete: %v", err)
-	}
-	if _, err := client.PurgeDeletedKey(ctx, "ec", nil); err != nil {
-		t.Errorf("purge: %v", err)
-	}
-	if k, err := client.RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: backup.Value}, nil); err != nil || k.Key.KID.Name() != "ec" {
-		t.Errorf("restore: %v", err)
-	}
+	return v
 }

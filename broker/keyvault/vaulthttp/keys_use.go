@@ -7,58 +7,72 @@ import (
 	"github.com/keyward/keyward/broker/keyvault"
 )
 
-// useKey is encrypt, decrypt, wrapkey or unwrapkey.
-func useKey(use func(broker.KeyStore, context.Context, broker.Name, broker.Algorithm, broker.Cipher) (broker.CipherResult, error)) action {
+// cipher is an encryption, a decryption, a wrapping or an unwrapping.
+type cipher func(s broker.KeyStore, ctx context.Context, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error)
+
+// useCipher serves the four operations that turn one text into another.
+func useCipher(do cipher) action {
 	return func(h *handler, ctx context.Context, r request) (any, error) {
-		w, err := r.operation()
+		var w keyvault.KeyUse
+		if err := keyUse(r, &w); err != nil {
+			return nil, err
+		}
+		got, err := do(h.Keys, ctx, r.route.name, w.Algorithm, w.Cipher())
 		if err != nil {
 			return nil, err
 		}
-		got, err := use(h.Keys, ctx, r.route.name, w.Algorithm, broker.Cipher{Data: w.Value.Value, IV: w.IV, AAD: w.AAD, Tag: w.Tag})
-		if err != nil {
-			return nil, err
-		}
-		return keyvault.OperationResult{
-			KeyID: r.keyID(got.Key), Value: &keyvault.Sealed{Value: got.Data}, IV: got.IV, AAD: got.AAD, Tag: got.Tag,
-		}, nil
+		return h.used(w, keyvault.KeyUsed{
+			KeyID: r.kid(got.Key), Value: &keyvault.Blob{Value: got.Data}, IV: got.IV, AAD: got.AAD, Tag: got.Tag,
+		}), nil
 	}
 }
 
 func (h *handler) sign(ctx context.Context, r request) (any, error) {
-	w, err := r.operation()
+	var w keyvault.KeyUse
+	if err := keyUse(r, &w); err != nil {
+		return nil, err
+	}
+	got, err := h.Keys.Sign(ctx, r.route.name, w.Algorithm, []byte(w.Value.Reveal()))
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.Keys.Sign(ctx, r.route.name, w.Algorithm, []byte(w.Value.Reveal()))
-	if err != nil {
-		return nil, err
-	}
-	return keyvault.OperationResult{KeyID: r.keyID(s.Key), Value: &keyvault.Sealed{Value: broker.NewValue(string(s.Value))}}, nil
+	return h.used(w, keyvault.KeyUsed{KeyID: r.kid(got.Key), Value: &keyvault.Blob{Value: broker.NewValue(string(got.Value))}}), nil
 }
 
 func (h *handler) verify(ctx context.Context, r request) (any, error) {
-	var w keyvault.VerifyRequest
-	if err := r.decode(&w, "a verify operation"); err != nil {
+	var w keyvault.KeyUse
+	if err := keyUse(r, &w); err != nil {
 		return nil, err
 	}
-	if w.Algorithm == "" || w.Digest == nil || w.Signature == nil {
-		return nil, badParameter(`The parameters "alg", "digest" and "value" are required.`)
-	}
-	v, err := h.Keys.Verify(ctx, r.route.name, w.Algorithm, w.Digest, w.Signature)
+	got, err := h.Keys.Verify(ctx, r.route.name, w.Algorithm, w.Digest, []byte(w.Value.Reveal()))
 	if err != nil {
 		return nil, err
 	}
-	return keyvault.VerifyResult{Value: &v.Valid}, nil
+	reply := keyvault.KeyVerified{Value: &got.Valid}
+	if h.ManagedHSM {
+		reply.Algorithm, reply.KeyID = w.Algorithm, r.kid(got.Key)
+	}
+	return reply, nil
 }
 
-// operation reads the body of what uses a key.
-func (r request) operation() (keyvault.OperationRequest, error) {
-	var w keyvault.OperationRequest
-	if err := r.decode(&w, "a key operation"); err != nil {
-		return w, err
+// keyUse reads the body of a use.
+func keyUse(r request, w *keyvault.KeyUse) error {
+	if err := keyBody(r, w); err != nil {
+		return err
 	}
-	if w.Algorithm == "" || w.Value == nil || w.Value.Len() == 0 {
-		return w, badParameter(`The parameters "alg" and "value" are required.`)
+	switch {
+	case w.Algorithm == "":
+		return badParameter(`The parameter "alg" is required.`)
+	case w.Value == nil:
+		return badParameter(`The parameter "value" is required.`)
 	}
-	return w, nil
+	return nil
+}
+
+// used returns a reply. A Managed HSM repeats the algorithm.
+func (h *handler) used(asked keyvault.KeyUse, w keyvault.KeyUsed) keyvault.KeyUsed {
+	if h.ManagedHSM {
+		w.Algorithm = asked.Algorithm
+	}
+	return w
 }

@@ -11,6 +11,11 @@ import (
 // Vault does.
 type pacedStore struct {
 	broker.SecretStore
+	*pace
+}
+
+// pace is what the stores of a vault are told.
+type pace struct {
 	settling    bool // what was moved is not there yet
 	empty, more bool // the next page's
 }
@@ -69,8 +74,10 @@ func (s *pacedStore) ListDeletedSecrets(ctx context.Context, vault broker.Name, 
 
 // hold returns the token of an empty page's successor, if this page is to be
 // empty.
-func (s *pacedStore) hold(p broker.Page) (next string, ok bool) {
+func (s *pace) hold(p broker.Page) (next string, ok bool) {
 	switch {
+	case p.Token == heldEnd && s.more:
+		return heldEnd, true
 	case p.Token == heldEnd:
 		return "", true
 	case s.empty && s.more:

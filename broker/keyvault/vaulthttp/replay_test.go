@@ -139,7 +139,7 @@ func fields(v any) []string {
 		case map[string]any:
 			for key, value := range v {
 				name := path + "." + key
-				if id, ok := value.(string); ok && (key == "id" || key == "recoveryId") {
+				if id, ok := value.(string); ok && (key == "id" || key == "kid" || key == "recoveryId") {
 					name += fmt.Sprint("/", strings.Count(id, "/"))
 				}
 				names[name] = true

@@ -43,10 +43,15 @@ type replayVault struct {
 
 func newReplayVault(t *testing.T, paced bool) *replayVault {
 	t.Helper()
+	return newReplayVaultOf(t, paced, false)
+}
+
+func newReplayVaultOf(t *testing.T, paced, managedHSM bool) *replayVault {
+	t.Helper()
 	dir := t.TempDir()
 	// Seven days, as the recorded vaults have.
 	store, err := localvault.Open(localvault.Config{
-		Path: filepath.Join(dir, "vault.db"), KeyFile: filepath.Join(dir, "vault.key"), RetentionDays: 7,
+		Path: filepath.Join(dir, "vault.db"), KeyFile: filepath.Join(dir, "vault.key"), RetentionDays: 7, ManagedHSM: managedHSM,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -72,12 +77,13 @@ func newReplayVault(t *testing.T, paced bool) *replayVault {
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := &pace{}
 	v := &replayVault{
-		url: s.URL, client: s.Client(), store: &pacedStore{SecretStore: store.Secrets()}, paced: paced,
+		url: s.URL, client: s.Client(), store: &pacedStore{SecretStore: store.Secrets(), pace: at}, paced: paced,
 		versions: make(map[string]string), pages: make(map[string]string), backups: make(map[string]string),
 	}
 	vault = vaulthttp.New(vaulthttp.Config{
-		Vault: name, Secrets: v.store, Tokens: sts, Authority: s.URL + "/" + replayTenant, Resource: localvault.DefaultAudience,
+		Vault: name, Secrets: v.store, Keys: &pacedKeys{KeyStore: store.Keys(), pace: at}, ManagedHSM: managedHSM, Tokens: sts, Authority: s.URL + "/" + replayTenant, Resource: localvault.DefaultAudience,
 	})
 	got, err := v.askToken(t.Context(), localvault.DefaultAudience+"/.default")
 	if v.token = text(got.body, "access_token"); err != nil || v.token == "" {
@@ -206,6 +212,10 @@ func (v *replayVault) send(ctx context.Context, recorded recordings.Request) (re
 // learn notes what stands in place of what.
 func (v *replayVault) learn(recorded, ours map[string]any) {
 	if from, to := strings.Split(text(recorded, "id"), "/"), strings.Split(text(ours, "id"), "/"); len(from) == 6 && len(to) == 6 {
+		v.versions[from[5]] = to[5]
+	}
+	kid := func(body map[string]any) string { return text(body, "kid") + text(body, "key", "kid") }
+	if from, to := strings.Split(kid(recorded), "/"), strings.Split(kid(ours), "/"); len(from) == 6 && len(to) == 6 {
 		v.versions[from[5]] = to[5]
 	}
 	if text(recorded, "id") == "" && text(recorded, "value") != "" {

@@ -13,7 +13,7 @@ import (
 
 // route is what a method and a path ask for.
 type route struct {
-	name broker.Name // of the secret, with its version if the path has one
+	name broker.Name // of the secret or key, with its version if the path has one
 	operation
 }
 
@@ -62,27 +62,32 @@ var (
 //	DELETE /deletedsecrets/{name}
 //	POST   /deletedsecrets/{name}/recover
 //
+// Keys have the same, but for PUT, which imports, and for lists under
+// /deletedkeys. They have more, of which those of the second line take a version
+// before their last part, or an empty one:
+//
+//	/keys/{name}/  create rotate rotationpolicy
+//	/keys/{name}/  sign verify encrypt decrypt wrapkey unwrapkey
+//
 // The path is split before it is unescaped, so that an escaped slash is part of
 // a name, and refused there.
 func (h *handler) match(r *http.Request) (route, error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/")
 	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
-	if len(parts) == 3 && parts[0] == "secrets" && parts[2] == "" {
+	if len(parts) == 3 && (parts[0] == "secrets" || parts[0] == "keys") && parts[2] == "" {
 		parts = parts[:2]
 	}
-	if !ok {
-		return route{}, errNoSuchPath
-	}
-	switch kind := parts[0]; {
-	case kind == "secrets" && h.Secrets != nil && len(parts) <= 3:
+	switch short := len(parts) <= 3; {
+	case !ok:
+	case parts[0] == "secrets" && short && h.Secrets != nil:
 		return h.matchSecrets(r, parts[1:])
-	case kind == "deletedsecrets" && h.Secrets != nil && len(parts) <= 3:
-		return h.matchDeletedOf(r, broker.KindSecrets, parts[1:], deletedOps{
+	case parts[0] == "deletedsecrets" && short && h.Secrets != nil:
+		return h.matchDeleted(r, broker.KindSecrets, parts[1:], deletedOperations{
 			list: opListDeleted, get: opGetDeleted, purge: opPurge, recover: opRecover,
 		})
-	case kind == "keys" && h.Keys != nil && len(parts) <= 4:
+	case parts[0] == "keys" && len(parts) <= 4 && h.Keys != nil:
 		return h.matchKeys(r, parts[1:])
-	case kind == "deletedkeys" && h.Keys != nil && len(parts) <= 3:
+	case parts[0] == "deletedkeys" && short && h.Keys != nil:
 		return h.matchDeletedKeys(r, parts[1:])
 	}
 	return route{}, errNoSuchPath
@@ -114,10 +119,9 @@ func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 	case "backup":
 		return pick(r, name, actions{http.MethodPost: opBackup})
 	}
-	// Ids are compared without case.
-	version, err := name.WithVersion(strings.ToLower(parts[1]))
+	version, err := versioned(name, parts[1])
 	if err != nil {
-		return route{}, badParameter("The request URI contains an invalid version: " + shorten(parts[1]))
+		return route{}, err
 	}
 	return pick(r, version, actions{
 		http.MethodGet:   opGet,
@@ -125,10 +129,10 @@ func (h *handler) matchSecrets(r *http.Request, parts []string) (route, error) {
 	})
 }
 
-// deletedOps are the operations on what is soft-deleted.
-type deletedOps struct{ list, get, purge, recover operation }
+// deletedOperations are those on what is soft-deleted, of one kind.
+type deletedOperations struct{ list, get, purge, recover operation }
 
-func (h *handler) matchDeletedOf(r *http.Request, kind broker.Kind, parts []string, ops deletedOps) (route, error) {
+func (h *handler) matchDeleted(r *http.Request, kind broker.Kind, parts []string, ops deletedOperations) (route, error) {
 	if len(parts) == 0 {
 		return pick(r, broker.Name{}, actions{http.MethodGet: ops.list})
 	}
@@ -145,6 +149,16 @@ func (h *handler) matchDeletedOf(r *http.Request, kind broker.Kind, parts []stri
 		return pick(r, name, actions{http.MethodPost: ops.recover})
 	}
 	return route{}, errNoSuchPath
+}
+
+// versioned returns name with the version that a segment of a path stands for.
+// Ids are compared without case.
+func versioned(name broker.Name, segment string) (broker.Name, error) {
+	version, err := name.WithVersion(strings.ToLower(segment))
+	if err != nil {
+		return broker.Name{}, badParameter("The request URI contains an invalid version: " + shorten(segment))
+	}
+	return version, nil
 }
 
 // object returns the name that a segment of a path stands for.

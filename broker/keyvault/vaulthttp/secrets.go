@@ -124,8 +124,6 @@ func (h *handler) listSecrets(ctx context.Context, r request) (any, error) {
 	return list(r, "/secrets", page.Secrets, r.secret, page.Next, size), nil
 }
 
-// listVersions orders versions by id, as Key Vault does, which no client can
-// take for their age.
 func (h *handler) listVersions(ctx context.Context, r request) (any, error) {
 	size, token, err := r.page()
 	if err != nil {
@@ -135,7 +133,7 @@ func (h *handler) listVersions(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, next := versionsFrom(all, func(s broker.Secret) broker.Name { return s.Name }, token, size)
+	all, next := pageOfVersions(all, func(s broker.Secret) string { return s.Name.Version() }, token, size)
 	return list(r, "/secrets/"+r.route.name.ObjectName()+"/versions", all, r.secret, next, size), nil
 }
 

@@ -11,10 +11,12 @@ import (
 
 // backupSecret reads no body: clients send an empty one, or none.
 func (h *handler) backupSecret(ctx context.Context, r request) (any, error) {
-	return backedUp(h.Secrets.BackupSecret(ctx, r.route.name))
+	blob, err := h.Secrets.BackupSecret(ctx, r.route.name)
+	return backupOr(blob, err)
 }
 
-func backedUp(blob broker.Value, err error) (any, error) {
+// backupOr returns a backup as it is written to the client, if there is no error.
+func backupOr(blob broker.Value, err error) (any, error) {
 	if broker.CodeOf(err) == broker.CodeValueTooLarge {
 		return nil, &refusal{
 			status: http.StatusBadRequest, code: keyvault.ErrorBackupTooLarge,
@@ -28,11 +30,15 @@ func backedUp(blob broker.Value, err error) (any, error) {
 }
 
 func (h *handler) restoreSecret(ctx context.Context, r request) (any, error) {
-	blob, err := r.blob()
+	body, err := readBody(r.Request, maxBackupBodyLen)
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.Secrets.RestoreSecret(ctx, h.Vault, blob)
+	var w keyvault.Backup
+	if json.Unmarshal(body, &w) != nil || w.Value == nil || w.Value.Len() == 0 {
+		return nil, errMalformedBackup
+	}
+	s, err := h.Secrets.RestoreSecret(ctx, h.Vault, w.Value.Value)
 	if broker.CodeOf(err) == broker.CodeBadField {
 		return nil, errMalformedBackup
 	}
@@ -40,19 +46,6 @@ func (h *handler) restoreSecret(ctx context.Context, r request) (any, error) {
 		return nil, err
 	}
 	return r.secret(s), nil
-}
-
-// blob reads the body of a restore.
-func (r request) blob() (broker.Value, error) {
-	body, err := readBody(r.Request, maxBackupBodyLen)
-	if err != nil {
-		return broker.Value{}, err
-	}
-	var w keyvault.Backup
-	if json.Unmarshal(body, &w) != nil || w.Value == nil || w.Value.Len() == 0 {
-		return broker.Value{}, errMalformedBackup
-	}
-	return w.Value.Value, nil
 }
 
 var errMalformedBackup = &refusal{

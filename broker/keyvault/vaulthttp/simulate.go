@@ -108,7 +108,7 @@ func (h *handler) deny(apps []string) check {
 		vault := h.Vault.VaultAlias()
 		resource := "/subscriptions/local/resourcegroups/local/providers/microsoft.keyvault/vaults/" + vault
 		if !c.route.name.IsZero() {
-			resource += "/secrets/" + c.route.name.ObjectName()
+			resource += "/" + string(c.route.name.Kind()) + "/" + c.route.name.ObjectName()
 		}
 		return &refusal{
 			status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerForbiddenByRbac,

@@ -88,9 +88,20 @@ func Others() (Set, error) {
 	return read(os.DirFS(name))
 }
 
-func read(folder fs.FS) (Set, error) {
+// OthersOfKeys is Others, with what was recorded of keys.
+func OthersOfKeys() (Set, error) {
+	name := os.Getenv(Folder)
+	if name == "" {
+		return Set{}, ErrNone
+	}
+	return readThose(os.DirFS(name), "*keys.scenarios.json")
+}
+
+func read(folder fs.FS) (Set, error) { return readThose(folder, "*secrets.scenarios.json") }
+
+func readThose(folder fs.FS, pattern string) (Set, error) {
 	var s Set
-	files, err := fs.Glob(folder, "*secrets.scenarios.json")
+	files, err := fs.Glob(folder, pattern)
 	if err != nil {
 		return Set{}, err
 	}
