@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -233,21 +234,30 @@ func (s *azureKeys) disabled(t *testing.T) {
 	s.make(t, "go-disabled", azkeys.CreateKeyParameters{
 		Kty: s.typed(azkeys.KeyTypeEC), KeyAttributes: &azkeys.KeyAttributes{Enabled: new(false)},
 	})
-	refused(t, "sign", "403 Forbidden", s.sign(t, "go-disabled", "", azkeys.SignatureAlgorithmES256, make([]byte, 32)))
+	forbidden(t, "KeyDisabled", s.sign(t, "go-disabled", "", azkeys.SignatureAlgorithmES256, make([]byte, 32)))
+}
+
+// forbidden checks that a use was refused, and for what.
+func forbidden(t *testing.T, why string, err error) {
+	t.Helper()
+	refused(t, "use", "403 Forbidden", err)
+	if !strings.Contains(fmt.Sprint(err), why) {
+		t.Errorf("%v, want %s", err, why)
+	}
 }
 
 func (s *azureKeys) notAllowed(t *testing.T) {
 	_, err := s.client.Verify(t.Context(), s.name, s.first.Key.KID.Version(), azkeys.VerifyParameters{
 		Algorithm: new(azkeys.SignatureAlgorithmES256), Digest: make([]byte, 32), Signature: make([]byte, 64),
 	}, nil)
-	refused(t, "verify", "403 Forbidden", err)
+	forbidden(t, "KeyOperationForbidden", err)
 }
 
 func (s *azureKeys) notYet(t *testing.T) {
 	s.make(t, "go-early", azkeys.CreateKeyParameters{
 		Kty: s.typed(azkeys.KeyTypeEC), KeyAttributes: &azkeys.KeyAttributes{NotBefore: &azureExpiry},
 	})
-	refused(t, "sign", "403 Forbidden", s.sign(t, "go-early", "", azkeys.SignatureAlgorithmES256, make([]byte, 32)))
+	forbidden(t, "KeyOperationForbidden", s.sign(t, "go-early", "", azkeys.SignatureAlgorithmES256, make([]byte, 32)))
 }
 
 func (s *azureKeys) missing(t *testing.T) {

@@ -87,7 +87,7 @@ func (c *vaultCmd) Run(a *app) error {
 	go keepFederatedToken(a.ctx, c.Data, log)
 	done := make(chan error, 1)
 	go func() { done <- vault.serve() }()
-	printClients(a.out, vault.authority, c.Data)
+	printClients(a.out, vault.authority, c.Data, options.managedHSM)
 	fmt.Fprintln(a.out, "ready")
 	select {
 	case <-a.ctx.Done():
