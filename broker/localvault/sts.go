@@ -19,8 +19,10 @@ import (
 
 const (
 	// DefaultAudience is Key Vault's own.
-	DefaultAudience  = "https://vault.azure.net"
-	defaultTokenLife = time.Hour
+	DefaultAudience = "https://vault.azure.net"
+	// ManagedHSMAudience is that of Managed HSM.
+	ManagedHSMAudience = "https://managedhsm.azure.net"
+	defaultTokenLife   = time.Hour
 	// maxTokenRequest bounds the body of a token request, in bytes.
 	maxTokenRequest = 64 << 10
 

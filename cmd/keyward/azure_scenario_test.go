@@ -89,9 +89,20 @@ func runAzureScenario(t *testing.T, mode string, c *azsecrets.Client) {
 	}
 }
 
-// verifiedAzureClient holds the vault's host name to its challenge, and so asks
-// it by a name in the domain of vaults on this machine.
+// verifiedAzureClient holds the vault's host name to its challenge.
 func verifiedAzureClient(t *testing.T, env map[string]string) *azsecrets.Client {
+	t.Helper()
+	url, opts := byName(t, env)
+	c, err := azsecrets.NewClient(url, azureCredential(t, env), &azsecrets.ClientOptions{ClientOptions: opts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// byName is how the vault is asked by a name in the domain of vaults on this
+// machine, as clients want it that check the host against the challenge.
+func byName(t *testing.T, env map[string]string) (url string, opts azcore.ClientOptions) {
 	t.Helper()
 	transport := azureTransport(t, env)
 	// Not every system resolves *.localhost.
@@ -101,13 +112,8 @@ func verifiedAzureClient(t *testing.T, env map[string]string) *azsecrets.Client 
 		}
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	opts := azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
-	c, err := azsecrets.NewClient(strings.Replace(env["VAULT_URL"], "127.0.0.1", "dev.vault.localhost", 1),
-		azureCredential(t, env), &azsecrets.ClientOptions{ClientOptions: opts})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return strings.Replace(env["VAULT_URL"], "127.0.0.1", "dev.vault.localhost", 1),
+		azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
 }
 
 // defaultAzureClient is what a program makes that was told nothing.

@@ -18,6 +18,7 @@ type vaultCmd struct {
 	Data string `default:".keyward" placeholder:"DIR" help:"The folder the vault is kept in; made where absent (${default})."`
 	Addr string `default:"127.0.0.1:7445" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
 
+	Kind            string   `enum:"keyVault,managedHsm" default:"keyVault" placeholder:"KIND" help:"keyVault; or managedHsm, which has keys only, symmetric ones too (${default})."`
 	RetentionDays   int32    `default:"90" placeholder:"DAYS" help:"How long what is deleted can be recovered, 7 to 90 days (${default})."`
 	PurgeProtection bool     `help:"What is deleted cannot be purged before its time."`
 	Simulate        []string `placeholder:"WHAT" help:"What to try a client with; see above."`
@@ -30,7 +31,7 @@ type vaultCmd struct {
 
 // Help tells how to use it.
 func (*vaultCmd) Help() string {
-	return `It speaks Azure Key Vault's REST contract for secrets over HTTPS, with a token service of its own, so any Key Vault
+	return `It speaks Azure Key Vault's REST contract for secrets and keys over HTTPS, with a token service of its own, so any Key Vault
 client can use it. DIR/vault.env has what such a client needs:
 
   set -a; . .keyward/vault.env; set +a
@@ -86,7 +87,7 @@ func (c *vaultCmd) Run(a *app) error {
 	go keepFederatedToken(a.ctx, c.Data, log)
 	done := make(chan error, 1)
 	go func() { done <- vault.serve() }()
-	printClients(a.out, vault.authority, c.Data)
+	printClients(a.out, vault.authority, c.Data, options.managedHSM)
 	fmt.Fprintln(a.out, "ready")
 	select {
 	case <-a.ctx.Done():
@@ -114,6 +115,7 @@ func (c *vaultCmd) options(simulate simulation) (vaultOptions, error) {
 		return vaultOptions{}, err
 	}
 	o := vaultOptions{
+		managedHSM:      c.Kind == kindManagedHSM,
 		retentionDays:   c.RetentionDays,
 		purgeProtection: c.PurgeProtection,
 		certificates:    []*x509.Certificate{cert},

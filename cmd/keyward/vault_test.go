@@ -271,14 +271,19 @@ func TestFederatedToken(t *testing.T) {
 }
 
 func TestPrintClients(t *testing.T) {
-	var b strings.Builder
-	printClients(&b, "https://127.0.0.1:7445", "/tmp/a folder")
-	for _, want := range []string{
-		"https://127.0.0.1:7445", ". '/tmp/a folder/vault.env'", "-file '/tmp/a folder/ca.pem'",
-		"azsecrets.NewClient", "new SecretClient(process", "verify_challenge_resource=False", "disableChallengeResourceVerification()", "DisableChallengeResourceVerification = true",
+	for hsm, clients := range map[bool][]string{
+		false: {"azsecrets.NewClient", "new SecretClient(process"},
+		true:  {"azkeys.NewClient", "new KeyClient(process", "new KeyClientBuilder()", "new KeyClientOptions"},
 	} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("no %q in\n%s", want, b.String())
+		var b strings.Builder
+		printClients(&b, "https://127.0.0.1:7445", "/tmp/a folder", hsm)
+		for _, want := range append(clients,
+			"https://127.0.0.1:7445", ". '/tmp/a folder/vault.env'", "-file '/tmp/a folder/ca.pem'",
+			"verify_challenge_resource=False", "disableChallengeResourceVerification()", "DisableChallengeResourceVerification = true",
+		) {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("no %q in\n%s", want, b.String())
+			}
 		}
 	}
 }

@@ -1,159 +1,33 @@
-"""The scenario of ../README.md, by Azure's own client for Python."""
+"""The scenarios of ../README.md, by Azure's own clients for Python: scenario.py NOUN MODE."""
 
+import keyword
 import os
-import socket
 import sys
-from datetime import datetime, timezone
+from functools import partial
 
-from azure.core.exceptions import HttpResponseError
-from azure.identity import ClientSecretCredential, DefaultAzureCredential
-from azure.keyvault.secrets import SecretClient
+from key_steps import KeySteps
+from secret_steps import SecretSteps
+from vault import connect
 
-EXPIRES = datetime(2037, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-VALUE = "pässwörd ✓ \"quoted\" <&>\n"
-
-
-def resolve_localhost():
-    """Looks *.localhost up as loopback, which not every system does."""
-    ask = socket.getaddrinfo
-
-    def getaddrinfo(host, *args, **kwargs):
-        return ask("127.0.0.1" if str(host).endswith(".localhost") else host, *args, **kwargs)
-
-    socket.getaddrinfo = getaddrinfo
+NOUNS = {"secrets": SecretSteps, "keys": KeySteps}
 
 
-def connect(mode):
-    if mode == "default":
-        return SecretClient(os.environ["VAULT_URL"], DefaultAzureCredential(), verify_challenge_resource=False)
-    credential = ClientSecretCredential(
-        os.environ["AZURE_TENANT_ID"], os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"],
-        authority=os.environ["AZURE_AUTHORITY_HOST"], disable_instance_discovery=True)
-    if mode == "verified":
-        resolve_localhost()
-        return SecretClient(os.environ["VERIFIED_VAULT_URL"], credential)
-    return SecretClient(os.environ["VAULT_URL"], credential, verify_challenge_resource=False)
+def find(steps, step):
+    """A step is a method, or an algorithm by its own name."""
+    algorithm = getattr(steps, "algorithms", {}).get(step)
+    if algorithm:
+        return partial(algorithm, steps)
+    return getattr(steps, step + "_" if keyword.iskeyword(step) else step.replace("-", "_"))
 
 
-def same(what, got, want):
-    if got != want:
-        raise AssertionError(f"{what} is {got!r}, want {want!r}")
-
-
-def refused(status, code, call):
-    try:
-        call()
-    except HttpResponseError as e:
-        same("the refusal", (e.status_code, e.error.code if e.error else None), (status, code))
-        return
-    raise AssertionError(f"no refusal, want {status} {code}")
-
-
-class Scenario:
-    def __init__(self, client, prefix):
-        self.client, self.prefix, self.name = client, prefix, prefix + "-db"
-
-    def set(self):
-        self.first = self.client.set_secret(self.name, VALUE, content_type="text/plain", tags={"team": "pay"})
-        self.second = self.client.set_secret(self.name, "two")
-        same("the first value", self.first.value, VALUE)
-        assert self.first.properties.version != self.second.properties.version, "one version for two values"
-
-    def get(self):
-        got = self.client.get_secret(self.name)
-        same("the value", got.value, "two")
-        same("the version", got.properties.version, self.second.properties.version)
-        same("enabled", got.properties.enabled, True)
-        same("the recoverable days", got.properties.recoverable_days, 90)
-
-    def get_version(self):
-        got = self.client.get_secret(self.name, self.first.properties.version)
-        same("the value", got.value, VALUE)
-        same("the content type", got.properties.content_type, "text/plain")
-        same("the tags", got.properties.tags, {"team": "pay"})
-
-    def update(self):
-        self.client.update_secret_properties(
-            self.name, self.first.properties.version, content_type="text/html", tags={"team": "ops"}, expires_on=EXPIRES)
-        got = self.client.get_secret(self.name, self.first.properties.version)
-        same("the value", got.value, VALUE)
-        same("the content type", got.properties.content_type, "text/html")
-        same("the tags", got.properties.tags, {"team": "ops"})
-        same("the expiry", got.properties.expires_on, EXPIRES)
-
-    def versions(self):
-        got = {p.version for p in self.client.list_properties_of_secret_versions(self.name)}
-        same("the versions", got, {self.first.properties.version, self.second.properties.version})
-
-    def list(self):
-        want = {f"{self.prefix}-many-{i:02}" for i in range(30)}
-        for name in want:
-            self.client.set_secret(name, "v")
-        pages = [[p.name for p in page] for page in self.client.list_properties_of_secrets().by_page()]
-        assert len(pages) >= 2, "one page for 31 secrets"
-        missing = want - {name for page in pages for name in page}
-        assert not missing, f"not listed: {missing}"
-
-    def disabled(self):
-        name = self.prefix + "-disabled"
-        same("enabled", self.client.set_secret(name, "v", enabled=False).properties.enabled, False)
-        refused(403, "Forbidden", lambda: self.client.get_secret(name))
-
-    def missing(self):
-        refused(404, "SecretNotFound", lambda: self.client.get_secret(self.prefix + "-missing"))
-
-    def oversize(self):
-        refused(400, "BadParameter", lambda: self.client.set_secret(self.prefix + "-big", "x" * 25601))
-
-    def bad_name(self):
-        refused(400, "BadParameter", lambda: self.client.set_secret(self.prefix + "_bad", "v"))
-
-    def backup(self):
-        self.blob = self.client.backup_secret(self.name)
-        assert self.blob, "no backup"
-        refused(409, "Conflict", lambda: self.client.restore_secret_backup(self.blob))
-
-    def delete(self):
-        poller = self.client.begin_delete_secret(self.name)
-        deleted = poller.result()
-        poller.wait()
-        assert deleted.recovery_id and deleted.deleted_date < deleted.scheduled_purge_date
-        refused(404, "SecretNotFound", lambda: self.client.get_secret(self.name))
-        refused(409, "Conflict", lambda: self.client.set_secret(self.name, "three"))
-
-    def deleted_get(self):
-        got = self.client.get_deleted_secret(self.name)
-        same("the name", got.name, self.name)
-        assert got.recovery_id and got.deleted_date and got.scheduled_purge_date
-
-    def deleted_list(self):
-        assert self.name in {d.name for d in self.client.list_deleted_secrets()}, "not listed"
-
-    def recover(self):
-        poller = self.client.begin_recover_deleted_secret(self.name)
-        same("the name", poller.result().name, self.name)
-        poller.wait()
-        same("the value", self.client.get_secret(self.name).value, "two")
-
-    def purge(self):
-        self.client.begin_delete_secret(self.name).wait()
-        self.client.purge_deleted_secret(self.name)
-        refused(404, "SecretNotFound", lambda: self.client.get_deleted_secret(self.name))
-
-    def restore(self):
-        same("the name", self.client.restore_secret_backup(self.blob).name, self.name)
-        same("the first value", self.client.get_secret(self.name, self.first.properties.version).value, VALUE)
-        same("the second value", self.client.get_secret(self.name).value, "two")
-
-
-def main(mode):
-    s = Scenario(connect(mode), "python-" + mode)
+def main(noun, mode):
+    steps = NOUNS[noun](connect(mode), mode)
     for step in os.environ["STEPS"].split():
         try:
-            getattr(s, step.replace("-", "_"))()
+            find(steps, step)()
         except Exception as e:  # whatever it is, it is the step's failure
             sys.exit(f"FAIL {step}: {type(e).__name__}: {e}")
         print("ok", step, flush=True)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])
