@@ -16,8 +16,8 @@ import (
 
 const (
 	keysPath = "/keys"
-	// makingTimeout bounds one try of what makes a key: a long one in an HSM takes
-	// its time.
+	// makingTimeout bounds one try of what makes a key, or packs or unpacks all its
+	// versions: a long one in an HSM takes its time.
 	makingTimeout = 30 * time.Second
 )
 
