@@ -109,19 +109,4 @@ func (c *Client) RestoreKey(ctx context.Context, vault broker.Name, blob broker.
 	return got, err
 }
 
-// deletedKeyOf returns w, which must be the soft-deleted key of name.
-func (c *Client) deletedKeyOf(name broker.Name, w DeletedKeyBundle) (broker.DeletedKey, error) {
-	if w.Key == nil || w.Key.Type == "" {
-		return broker.DeletedKey{}, errors.New("a key without its public half")
-	}
-	n, err := c.keyName(name, w.Key.KeyID)
-	if err != nil {
-		return broker.DeletedKey{}, err
-	}
-	if n.Base() != name.Base() {
-		return broker.DeletedKey{}, errOtherKey
-	}
-	return w.Deletion.As(w.KeyBundle.As(n)), nil
-}
-
 func deletedKeyPath(n broker.Name) string { return deletedKeysPath + "/" + n.ObjectName() }
