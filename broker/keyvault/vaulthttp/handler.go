@@ -90,6 +90,9 @@ func New(c Config) http.Handler {
 	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
 	}
+	if c.Simulate.Settle > 0 && c.Keys != nil {
+		h.Keys = newSettlingKeys(c.Keys, c.Simulate.Settle)
+	}
 	return h
 }
 
