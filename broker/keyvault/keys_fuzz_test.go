@@ -64,7 +64,7 @@ func FuzzKeyReplies(f *testing.F) {
 			wholeKey(t, name, got, reply)
 			sameAgain(t, &body, got, func() (broker.Key, error) { return c.GetKey(t.Context(), got.Name) })
 		case broker.DeletedKey:
-			got.Key.Name = named(t, name, version)
+			got.Name = named(t, name, version)
 			wholeKey(t, name, got.Key, reply)
 		case broker.KeyPage:
 			for _, k := range got.Keys {
