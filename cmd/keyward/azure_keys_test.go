@@ -10,9 +10,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
-
-	"github.com/keyward/keyward/broker"
-	"github.com/keyward/keyward/broker/keyvault"
 )
 
 // The scenario of keys in testdata/sdk/README.md, by Azure's own client for Go,
@@ -88,54 +85,5 @@ func keysRefusedWithoutItsCA(t *testing.T, env map[string]string) {
 	_, err = c.GetKey(t.Context(), "a", "", nil)
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 		t.Errorf("without the vault's CA: %v", err)
-	}
-}
-
-// A vault served as a Managed HSM has its audience, by the address too, and no
-// secrets; the broker's own client takes it for one.
-func TestVaultManagedHSM(t *testing.T) {
-	_, env := startVault(t, filepath.Join(t.TempDir(), "data"), "--kind", kindManagedHSM)
-	c, err := azkeys.NewClient(env["VAULT_URL"], azureCredential(t, env), &azkeys.ClientOptions{
-		ClientOptions:                        azcore.ClientOptions{Transport: &http.Client{Transport: azureTransport(t, env)}},
-		DisableChallengeResourceVerification: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.GetKey(t.Context(), "none", "", nil); azureCode(err) != "404 KeyNotFound" {
-		t.Errorf("a key: %v", err)
-	}
-	if _, err := azureClient(t, env).GetSecret(t.Context(), "none", "", nil); azureCode(err) == "404 SecretNotFound" || err == nil {
-		t.Errorf("a secret: %v", err)
-	}
-
-	alias, err := broker.VaultName(devVault)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := azureTransport(t, env)
-	source, err := keyvault.ClientSecret(keyvault.ClientSecretConfig{
-		TenantID: localTenant, ClientID: localClientID, Secret: broker.NewValue(env["AZURE_CLIENT_SECRET"]),
-		Authority: env["VAULT_URL"], RootCAs: transport.TLSClientConfig.RootCAs,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens := keyvault.NewTokenCache(source, keyvault.TokenCacheConfig{})
-	t.Cleanup(tokens.Close)
-	kv, err := keyvault.New(keyvault.Config{
-		Vault: alias, URL: env["VAULT_URL"], ManagedHSM: true, Tokens: tokens, RootCAs: transport.TLSClientConfig.RootCAs,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(kv.Close)
-	name, err := alias.Object(broker.KindKeys, "oct")
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := kv.CreateKey(t.Context(), name, broker.NewKey{Type: broker.KeyTypeOctHSM, Enabled: true})
-	if err != nil || made.JWK.Type != broker.KeyTypeOctHSM {
-		t.Errorf("the broker's client made a key of type %q: %v", made.JWK.Type, err)
 	}
 }

@@ -7,6 +7,7 @@
 package vaulthttp
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -90,6 +91,9 @@ func New(c Config) http.Handler {
 	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
 	}
+	if c.Simulate.Settle > 0 && c.Keys != nil {
+		h.Keys = newSettlingKeys(c.Keys, c.Simulate.Settle)
+	}
 	return h
 }
 
@@ -128,7 +132,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	write(w, http.StatusOK, v)
+	h.write(w, http.StatusOK, v)
 }
 
 // serve performs a request and returns the body of the reply, nil for none.
@@ -233,8 +237,11 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-func write(w http.ResponseWriter, status int, v any) {
+func (h *handler) write(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
+	if err == nil && h.ManagedHSM {
+		body, err = alphabetical(body)
+	}
 	if err != nil {
 		// Nothing here fails to encode; were it so, an empty 500 tells no value.
 		w.WriteHeader(http.StatusInternalServerError)
@@ -243,6 +250,19 @@ func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client went away
+}
+
+// alphabetical returns JSON with the members of all objects in the order of their
+// names, as a Managed HSM writes them.
+func alphabetical(body []byte) ([]byte, error) {
+	defer clear(body)
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v) // which sorts the keys of maps
 }
 
 func newRequestID() string {
