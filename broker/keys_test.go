@@ -43,15 +43,14 @@ var ourRSA = sync.OnceValue(func() *rsa.PrivateKey {
 	return k
 })
 
-// importRSA is ourRSA for a store.
-func importRSA(t testing.TB) broker.KeyImport {
-	t.Helper()
+// rsaImport is ourRSA for a store.
+var rsaImport = sync.OnceValue(func() broker.KeyImport {
 	text, err := (jose.JSONWebKey{Key: ourRSA()}).MarshalJSON()
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return broker.KeyImport{NewKey: broker.NewKey{Enabled: true}, Material: broker.NewValue(string(text))}
-}
+})
 
 var digest = sha256.Sum256([]byte("a message"))
 
@@ -78,7 +77,7 @@ func (w *world) putKey(t *testing.T, object string) broker.Name {
 	t.Helper()
 	w.openKeys(t)
 	n := w.secret(t, object).As(broker.KindKeys)
-	if _, err := w.keys.ImportKey(t.Context(), n, importRSA(t)); err != nil {
+	if _, err := w.keys.ImportKey(t.Context(), n, rsaImport()); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -107,11 +106,7 @@ var keyOperations = map[string]operation{
 		return err
 	}},
 	"ImportKey": {true, "ImportKey", func(ctx context.Context, w *world, n broker.Name) error {
-		material, err := (jose.JSONWebKey{Key: ourRSA()}).MarshalJSON()
-		if err != nil {
-			return err
-		}
-		_, err = w.ImportKey(ctx, alice, n, broker.KeyImport{NewKey: broker.NewKey{Enabled: true}, Material: broker.NewValue(string(material))}, "")
+		_, err := w.ImportKey(ctx, alice, n, rsaImport(), "")
 		return err
 	}},
 	"GetKey": {false, "GetKey", func(ctx context.Context, w *world, n broker.Name) error {
