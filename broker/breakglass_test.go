@@ -40,7 +40,7 @@ func watchedOver(t *testing.T, authz broker.Authorizer, over func(broker.SecretS
 	w, a := newWorld(t, authz), &alarms{reader: sdkmetric.NewManualReader()}
 	var err error
 	w.Broker, err = broker.New(broker.Config{
-		Vaults:        map[string]broker.Vault{"pay": {Secrets: over(w.store)}},
+		Vaults:        map[string]broker.Vault{"pay": {Secrets: over(w.store), Keys: w.keysIn}},
 		Authorizer:    authz,
 		Auditor:       w.audit,
 		Logger:        slog.New(slog.NewTextHandler(&a.log, nil)),
@@ -101,7 +101,7 @@ func TestBreakGlassRaisesOneAlarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var action broker.Action
 			w, a := watched(t, func(r broker.Request) broker.Decision { action = r.Action; return emergency })
-			n := w.put(t, "a", "v")
+			n := op.prepare(t, w)
 			if err := op.do(t.Context(), w, n); err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestNoAlarmWithoutBreakGlass(t *testing.T) {
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				w, a := watchedBy(t, authz)
-				n := w.put(t, "a", "v")
+				n := op.prepare(t, w)
 				_ = op.do(t.Context(), w, n)
 				if got := a.counted(t); len(got) != 0 || len(a.warnings()) != 0 {
 					t.Errorf("counted %v, logged %q", got, a.warnings())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,12 +15,15 @@ import (
 
 var alice = broker.Caller{Principal: broker.Principal{ID: "spiffe://example.org/alice"}, Transport: broker.TransportGRPC}
 
-// world is a broker over a fake store, with everything it did in reach.
+// world is a broker over a fake store of secrets, and a local vault's keys once
+// they are opened, with everything it did in reach.
 type world struct {
 	*broker.Broker
-	store *brokertest.SecretStore
-	audit *brokertest.Auditor
-	vault broker.Name
+	store  *brokertest.SecretStore
+	keys   *brokertest.KeyStore // nil until opened
+	keysIn *lateKeys
+	audit  *brokertest.Auditor
+	vault  broker.Name
 }
 
 func newWorld(t *testing.T, authz broker.Authorizer) *world {
@@ -28,9 +32,9 @@ func newWorld(t *testing.T, authz broker.Authorizer) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{store: brokertest.NewSecretStore(vault), audit: &brokertest.Auditor{}, vault: vault}
+	w := &world{store: brokertest.NewSecretStore(vault), keysIn: &lateKeys{}, audit: &brokertest.Auditor{}, vault: vault}
 	w.Broker, err = broker.New(broker.Config{
-		Vaults:     map[string]broker.Vault{"pay": {Secrets: w.store}, "empty": {}},
+		Vaults:     map[string]broker.Vault{"pay": {Secrets: w.store, Keys: w.keysIn}, "empty": {}},
 		Authorizer: authz,
 		Auditor:    w.audit,
 	})
@@ -58,12 +62,54 @@ func (w *world) put(t *testing.T, object, value string) broker.Name {
 	return n
 }
 
-// operations are all that a Broker does, for what must hold of each.
-var operations = map[string]struct {
+// operation is one of all that a Broker does.
+type operation struct {
 	change bool
 	store  string // the store's method
 	do     func(context.Context, *world, broker.Name) error
-}{
+}
+
+// prepare makes what the operation works on, and returns its name.
+func (op operation) prepare(t *testing.T, w *world) broker.Name {
+	t.Helper()
+	if op.ofKeys() {
+		return w.putKey(t, "a")
+	}
+	return w.put(t, "a", "v")
+}
+
+// ofKeys reports whether the operation is one of keys: a secret's says so.
+func (op operation) ofKeys() bool { return !strings.Contains(op.store, "Secret") }
+
+// calls counts those of the operation's method.
+func (op operation) calls(w *world) int {
+	if op.ofKeys() {
+		return w.keys.Calls(op.store)
+	}
+	return w.store.Calls(op.store)
+}
+
+// hook makes h run before each call of a store.
+func (op operation) hook(w *world, h brokertest.Hook) {
+	if op.ofKeys() {
+		w.keys.SetHook(h)
+		return
+	}
+	w.store.SetHook(h)
+}
+
+// operations are all that a Broker does, for what must hold of each.
+var operations = merged(secretOperations, keyOperations)
+
+func merged(all ...map[string]operation) map[string]operation {
+	out := make(map[string]operation)
+	for _, m := range all {
+		maps.Copy(out, m)
+	}
+	return out
+}
+
+var secretOperations = map[string]operation{
 	"GetSecret": {false, brokertest.GetSecret, func(ctx context.Context, w *world, n broker.Name) error {
 		v, err := w.GetSecret(ctx, alice, n, broker.GetSecretOptions{})
 		return disclosed(v.Value.Len() > 0, err)
@@ -156,13 +202,13 @@ func TestGuardDeniesBeforeTheVaultIsAsked(t *testing.T) {
 		for how, authz := range map[string]brokertest.AuthorizerFunc{"denied": deny, "undecided": broken} {
 			t.Run(name+" "+how, func(t *testing.T) {
 				w := newWorld(t, authz)
-				n := w.put(t, "a", "v")
-				before := w.store.Calls(op.store)
+				n := op.prepare(t, w)
+				before := op.calls(w)
 				err := op.do(t.Context(), w, n)
 				if broker.CodeOf(err) != broker.CodePolicyDenied {
 					t.Fatalf("got %v, want POLICY_DENIED", err)
 				}
-				if got := w.store.Calls(op.store) - before; got != 0 {
+				if got := op.calls(w) - before; got != 0 {
 					t.Errorf("%d vault calls, want 0", got)
 				}
 				events := w.audit.Events()
@@ -178,7 +224,7 @@ func TestGuardRecords(t *testing.T) {
 	for name, op := range operations {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, brokertest.AllowAll{})
-			n := w.put(t, "a", "v")
+			n := op.prepare(t, w)
 			if err := op.do(t.Context(), w, n); err != nil {
 				t.Fatal(err)
 			}
@@ -205,14 +251,14 @@ func TestGuardFailsClosedWithoutARecord(t *testing.T) {
 	for name, op := range operations {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, brokertest.AllowAll{})
-			n := w.put(t, "a", "v")
-			before := w.store.Calls(op.store)
+			n := op.prepare(t, w)
+			before := op.calls(w)
 			w.audit.Refuse(func(broker.Event) error { return full })
 			err := op.do(t.Context(), w, n)
 			if broker.CodeOf(err) != broker.CodeAuditUnavailable || strings.Contains(err.Error(), "although") {
 				t.Fatalf("got %v, want AUDIT_UNAVAILABLE", err)
 			}
-			if calls := w.store.Calls(op.store) - before; op.change && calls != 0 {
+			if calls := op.calls(w) - before; op.change && calls != 0 {
 				t.Errorf("changed the vault %d times without a recorded intent", calls)
 			}
 		})
@@ -221,7 +267,7 @@ func TestGuardFailsClosedWithoutARecord(t *testing.T) {
 		}
 		t.Run(name+" outcome", func(t *testing.T) {
 			w := newWorld(t, brokertest.AllowAll{})
-			n := w.put(t, "a", "v")
+			n := op.prepare(t, w)
 			w.audit.Refuse(func(e broker.Event) error {
 				if e.Phase == broker.PhaseOutcome {
 					return full
@@ -237,8 +283,9 @@ func TestGuardFailsClosedWithoutARecord(t *testing.T) {
 			w := newWorld(t, brokertest.AuthorizerFunc(func(context.Context, broker.Request) (broker.Decision, error) {
 				return broker.Decision{}, nil
 			}))
+			n := op.prepare(t, w)
 			w.audit.Refuse(func(broker.Event) error { return full })
-			if err := op.do(t.Context(), w, w.secret(t, "a")); broker.CodeOf(err) != broker.CodeAuditUnavailable {
+			if err := op.do(t.Context(), w, n); broker.CodeOf(err) != broker.CodeAuditUnavailable {
 				t.Fatalf("got %v, want AUDIT_UNAVAILABLE", err)
 			}
 		})
@@ -247,6 +294,7 @@ func TestGuardFailsClosedWithoutARecord(t *testing.T) {
 
 func TestUnknownVaults(t *testing.T) {
 	w := newWorld(t, brokertest.AllowAll{})
+	w.putKey(t, "a")
 	for alias, want := range map[string]broker.Code{"nowhere": broker.CodeVaultNotFound, "empty": broker.CodeNotSupported} {
 		v, err := broker.VaultName(alias)
 		if err != nil {
@@ -257,6 +305,11 @@ func TestUnknownVaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, op := range operations {
+			if op.ofKeys() {
+				n = n.As(broker.KindKeys)
+			} else {
+				n = n.As(broker.KindSecrets)
+			}
 			if err := op.do(t.Context(), w, n); broker.CodeOf(err) != want {
 				t.Errorf("%s in %s: %v, want %s", name, alias, err, want)
 			}

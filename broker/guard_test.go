@@ -29,17 +29,17 @@ func TestARecordOutlivesItsCaller(t *testing.T) {
 			w := newWorld(t, brokertest.AllowAll{})
 			var err error
 			w.Broker, err = broker.New(broker.Config{
-				Vaults:     map[string]broker.Vault{"pay": {Secrets: w.store}},
+				Vaults:     map[string]broker.Vault{"pay": {Secrets: w.store, Keys: w.keysIn}},
 				Authorizer: brokertest.AllowAll{},
 				Auditor:    punctual{w.audit},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := w.put(t, "a", "v")
+			n := op.prepare(t, w)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			w.store.SetHook(func(_ context.Context, method string, _ broker.Name) error {
+			op.hook(w, func(_ context.Context, method string, _ broker.Name) error {
 				if method == op.store {
 					cancel()
 				}
@@ -70,8 +70,8 @@ func TestAFailedChangeMayHaveBeenMade(t *testing.T) {
 	for name, op := range operations {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, brokertest.AllowAll{})
-			n := w.put(t, "a", "v")
-			w.store.SetHook(func(_ context.Context, method string, _ broker.Name) error {
+			n := op.prepare(t, w)
+			op.hook(w, func(_ context.Context, method string, _ broker.Name) error {
 				if method == op.store {
 					return &broker.Error{Code: broker.CodeVaultUnavailable, RetryAfter: time.Second}
 				}

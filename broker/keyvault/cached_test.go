@@ -28,3 +28,20 @@ func TestSecretStoreUnderTheCache(t *testing.T) {
 		return broker.NewSecretCache(client, broker.SecretCacheConfig{TTL: time.Hour}), vault
 	})
 }
+
+// The same of keys, which are used here and there.
+func TestKeyStoreUnderTheCache(t *testing.T) {
+	for label, managedHSM := range map[string]bool{"Key Vault": false, "Managed HSM": true} {
+		t.Run(label, func(t *testing.T) {
+			newStore := func(t *testing.T) (broker.KeyStore, broker.Name) {
+				t.Helper()
+				keys, vault := localKeys(t, managedHSM, true)
+				return broker.NewKeyCache(keys, broker.KeyCacheConfig{TTL: time.Hour, PublicKeys: true}), vault
+			}
+			brokertest.RunKeyStore(t, newStore)
+			if managedHSM {
+				brokertest.RunSymmetricKeyStore(t, newStore)
+			}
+		})
+	}
+}

@@ -47,7 +47,7 @@ func (v verifier) Verify(_ context.Context, token string) error {
 	return nil
 }
 
-func vaultName(t *testing.T) broker.Name {
+func vaultName(t testing.TB) broker.Name {
 	t.Helper()
 	n, err := broker.VaultName("pay")
 	if err != nil {
@@ -65,7 +65,7 @@ func secretNamed(t *testing.T, object string) broker.Name {
 	return n
 }
 
-func serveTLS(t *testing.T, h http.Handler, http2 bool) (url string, roots *x509.CertPool) {
+func serveTLS(t testing.TB, h http.Handler, http2 bool) (url string, roots *x509.CertPool) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = http2
@@ -81,7 +81,7 @@ func rootsOf(s *httptest.Server) *x509.CertPool {
 	return roots
 }
 
-func newClient(t *testing.T, c keyvault.Config) *keyvault.Client {
+func newClient(t testing.TB, c keyvault.Config) *keyvault.Client {
 	t.Helper()
 	if c.Tokens == nil {
 		c.Tokens = &tokens{}

@@ -12,7 +12,7 @@ import (
 )
 
 // localKeys returns the keys of a local vault, served over HTTPS.
-func localKeys(t *testing.T, managedHSM, http2 bool) (broker.KeyStore, broker.Name) {
+func localKeys(t testing.TB, managedHSM, http2 bool) (broker.KeyStore, broker.Name) {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := localvault.Open(localvault.Config{

@@ -113,6 +113,10 @@ type auditConfig struct {
 type cacheConfig struct {
 	TTL          *duration `yaml:"ttl"` // default 60s
 	StaleIfError *duration `yaml:"staleIfError"`
+	// PublicKeys: the broker verifies, encrypts and wraps by itself, with the
+	// public half of a key as it was at most ttl ago. Its identity needs the vault's
+	// permission to get keys. Default false: the vault does all.
+	PublicKeys bool `yaml:"publicKeys"`
 }
 
 // duration is a length of time in Go's syntax, 0s or more.

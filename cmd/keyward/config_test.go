@@ -22,7 +22,7 @@ identity:
     - {name: kubernetes, issuer: "https://kubernetes.example", audience: keyward, groupsClaim: groups, caFile: k8s.pem, jwksFile: jwks.json}
 policy: {path: policy/}
 audit:  {path: audit.jsonl, sync: always}
-cache:  {ttl: "90s", staleIfError: 1h}
+cache:  {ttl: "90s", staleIfError: 1h, publicKeys: true}
 pageTokens: {keyFile: page.key}
 drain: {notice: 5s, timeout: 30s}
 vaults:
@@ -63,12 +63,29 @@ func TestConfigReadsEveryKey(t *testing.T) {
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "keyward.yaml:12:36: cache.staleIfError has no effect yet") {
 		t.Errorf("warnings %q, want one of staleIfError", warnings)
 	}
-	if c.Cache.TTL.Duration != 90*time.Second || c.Audit.Sync.Sync != audit.SyncAlways || len(c.Vaults) != 7 ||
+	if c.Cache.TTL.Duration != 90*time.Second || !c.Cache.PublicKeys || c.Audit.Sync.Sync != audit.SyncAlways || len(c.Vaults) != 7 ||
 		c.Identity.JWT[0].GroupsClaim != "groups" || c.Vaults["pay"].APIVersion != "7.6" {
 		t.Errorf("read %+v", c)
 	}
 	if got, want := c.file("page.key"), filepath.Join(filepath.Dir(file), "page.key"); got != want {
 		t.Errorf("a relative path is %s, want %s", got, want)
+	}
+}
+
+// Keys that are not kept cannot be used.
+func TestConfigWarnsOfPublicKeysThatAreNotKept(t *testing.T) {
+	for ttl, want := range map[string]int{"0s": 1, "1s": 0} {
+		_, warnings, err := parseConfig("k.yaml", []byte(`
+tls: {certificate: s.pem, key: k.pem, clientCa: ca.pem}
+identity: {mtls: {trustDomain: example.org}}
+policy: {path: p}
+audit: {path: a}
+cache: {publicKeys: true, ttl: `+ttl+`}
+vaults: {pay: {url: "https://pay.vault.azure.net", credential: {managedIdentity: {}}}}
+`))
+		if err != nil || len(warnings) != want || want > 0 && !strings.Contains(warnings[0], "k.yaml:6:21: cache.publicKeys has no effect") {
+			t.Errorf("ttl %s: warnings %q, %v; want %d", ttl, warnings, err, want)
+		}
 	}
 }
 
@@ -84,7 +101,7 @@ vaults: {pay: {url: "https://pay.vault.azure.net", credential: {managedIdentity:
 		t.Fatal(err)
 	}
 	if c.GRPC.Address != "0.0.0.0:7443" || c.HTTP.Address != "0.0.0.0:7444" || c.Admin.Address != "127.0.0.1:7446" ||
-		c.Cache.TTL.Duration != time.Minute || c.Audit.Sync.Sync != audit.SyncInterval {
+		c.Cache.TTL.Duration != time.Minute || c.Cache.PublicKeys || c.Audit.Sync.Sync != audit.SyncInterval {
 		t.Errorf("defaults: %+v", c)
 	}
 }

@@ -70,6 +70,10 @@ func (k *configCheck) all(c *config) {
 		k.warnings = append(k.warnings, k.position("$.cache.staleIfError")+
 			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")
 	}
+	if c.Cache.PublicKeys && c.Cache.TTL.Duration == 0 {
+		k.warnings = append(k.warnings, k.position("$.cache.publicKeys")+
+			": cache.publicKeys has no effect while cache.ttl is 0s: no key is kept")
+	}
 	k.identity(c)
 	k.limits(c.Limits)
 	if len(c.Vaults) == 0 {

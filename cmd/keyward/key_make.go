@@ -70,7 +70,7 @@ type keyImportCmd struct {
 
 // Help shows examples.
 func (*keyImportCmd) Help() string {
-	return `The file has the private key, not encrypted: PEM (PKCS #8, PKCS #1 or SEC 1) or a JSON Web Key, which P-256K needs. It is never an argument itself, and once it is in the vault nobody can read it: delete the file, or better, make the key there with keyward key create.
+	return `The file has the private key, not encrypted: PEM (PKCS #8, PKCS #1 or SEC 1) or a JSON Web Key. It is never an argument itself, and once it is in the vault nobody can read it: delete the file, or better, make the key there with keyward key create.
 
   keyward key import invoices invoices-key.pem
   openssl pkcs8 -in encrypted.pem | keyward key import invoices` + exitCodes

@@ -40,17 +40,16 @@ func jwkOfPEM(rest []byte) (broker.Value, error) {
 			return broker.Value{}, advise("the file has no private key as PEM, and is no JSON Web Key",
 				"want PEM that begins with -----BEGIN PRIVATE KEY-----, or RSA or EC PRIVATE KEY")
 		}
-		var key any
+		var raw []byte
 		var err error
 		switch block.Type {
 		case "PRIVATE KEY":
-			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+			raw, err = jwkOf(block.Bytes, x509.ParsePKCS8PrivateKey, p256kOfPKCS8)
 		case "RSA PRIVATE KEY":
-			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+			raw, err = jwkOf(block.Bytes, x509.ParsePKCS1PrivateKey, nil)
 		case "EC PRIVATE KEY":
-			key, err = x509.ParseECPrivateKey(block.Bytes)
+			raw, err = jwkOf(block.Bytes, x509.ParseECPrivateKey, p256kOfSEC1)
 		case "ENCRYPTED PRIVATE KEY":
-			err = errors.New("encrypted")
 		default:
 			continue
 		}
@@ -58,12 +57,21 @@ func jwkOfPEM(rest []byte) (broker.Value, error) {
 			return broker.Value{}, advise("the private key is encrypted", "decrypt it on the way: openssl pkcs8 -in FILE | keyward key import NAME")
 		}
 		if err == nil {
-			var raw []byte
-			if raw, err = (jose.JSONWebKey{Key: key}).MarshalJSON(); err == nil {
-				return broker.NewValue(string(raw)), nil
-			}
+			return broker.NewValue(string(raw)), nil
 		}
 		return broker.Value{}, advise("the private key cannot be read",
-			"want RSA, or EC with the curve P-256, P-384 or P-521; one of P-256K is imported as a JSON Web Key")
+			"want RSA, or EC with the curve P-256, P-384, P-521 or P-256K (secp256k1), by its name")
 	}
+}
+
+// jwkOf converts a key that parse reads, or if it does not, what other converts.
+func jwkOf[K any](der []byte, parse func([]byte) (K, error), other func([]byte) ([]byte, error)) ([]byte, error) {
+	key, err := parse(der)
+	if err == nil {
+		return jose.JSONWebKey{Key: key}.MarshalJSON()
+	}
+	if other == nil {
+		return nil, err
+	}
+	return other(der)
 }

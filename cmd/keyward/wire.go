@@ -100,7 +100,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	defer func() { err = errors.Join(err, vaults.close()) }()
 
 	core, err := broker.New(broker.Config{
-		Vaults:         vaults.cached(w.config.Cache.TTL.Duration),
+		Vaults:         vaults.cached(w.config.Cache),
 		Authorizer:     policies,
 		Auditor:        auditLog,
 		Logger:         w.log,

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/keyvault"
@@ -29,13 +28,14 @@ func (v *vaults) close() error {
 	return errors.Join(errs...)
 }
 
-// cached puts a cache of values over each vault that has secrets.
-func (v *vaults) cached(ttl time.Duration) map[string]broker.Vault {
+// cached puts a cache over the keys of each vault, and over the secrets of those
+// that have any.
+func (v *vaults) cached(c cacheConfig) map[string]broker.Vault {
 	out := make(map[string]broker.Vault, len(v.clients))
-	for alias, c := range v.clients {
-		vault := broker.Vault{Keys: c}
+	for alias, client := range v.clients {
+		vault := broker.Vault{Keys: broker.NewKeyCache(client, broker.KeyCacheConfig{TTL: c.TTL.Duration, PublicKeys: c.PublicKeys})}
 		if !v.hsm[alias] {
-			vault.Secrets = broker.NewSecretCache(c, broker.SecretCacheConfig{TTL: ttl})
+			vault.Secrets = broker.NewSecretCache(client, broker.SecretCacheConfig{TTL: c.TTL.Duration})
 		}
 		out[alias] = vault
 	}
