@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
+
+	"github.com/keyward/keyward/broker"
 )
 
 // keyward vault --kind managedHsm is one to Azure's own client, and to a broker that
@@ -72,5 +75,35 @@ func TestVaultAsManagedHSM(t *testing.T) {
 	}
 	if said := p.out.String(); !strings.Contains(said, "azkeys.NewClient") || strings.Contains(said, "SecretClient") {
 		t.Errorf("it says\n%s", said)
+	}
+}
+
+// An embedded vault may be a Managed HSM as well: its client asks for tokens of
+// that audience.
+func TestEmbeddedManagedHSM(t *testing.T) {
+	dir := t.TempDir()
+	w := wiring{log: slog.New(slog.DiscardHandler), env: func(string) string { return "" }, config: &config{dir: dir, Vaults: map[string]vaultConfig{
+		"edge": {Kind: kindManagedHSM, Local: &localConfig{Path: "edge.db", KeyFile: "edge.key"}},
+	}}}
+	tel, err := newTelemetry(t.Context(), func(string) string { return "" }, w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tel.close(w.log)
+	v, err := w.openVaults(tel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = v.close() }()
+	if vault := v.cached(0)["edge"]; vault.Secrets != nil || vault.Keys == nil {
+		t.Errorf("it has %+v", vault)
+	}
+	name, err := broker.ParseName(broker.KindKeys, "vaults/edge/keys/wrapper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := v.clients["edge"].CreateKey(t.Context(), name, broker.NewKey{Type: broker.KeyTypeOct, Size: 256, Enabled: true})
+	if err != nil || made.JWK.Type != broker.KeyTypeOctHSM {
+		t.Errorf("%+v, %v", made, err)
 	}
 }
