@@ -95,7 +95,7 @@ func TestEmbeddedManagedHSM(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = v.close() }()
-	if vault := v.cached(0)["edge"]; vault.Secrets != nil || vault.Keys == nil {
+	if vault := v.cached(cacheConfig{TTL: &duration{}})["edge"]; vault.Secrets != nil || vault.Keys == nil {
 		t.Errorf("it has %+v", vault)
 	}
 	name, err := broker.ParseName(broker.KindKeys, "vaults/edge/keys/wrapper")
