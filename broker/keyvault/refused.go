@@ -56,8 +56,12 @@ func (e *RefusedError) Error() string {
 // What a message may name although the rest of it may repeat what was sent:
 // words of Key Vault's own, and nothing else.
 var (
-	dataAction     = regexp.MustCompile(`Action: '(Microsoft\.KeyVault/(?:vaults|managedHsm)/secrets/(?:getSecret|setSecret|readMetadata|update|delete|purge|recover|backup|restore)(?:/action)?)'`)
-	policyLacks    = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)) permission`)
+	dataAction = regexp.MustCompile(`Action: '(Microsoft\.KeyVault/(?:vaults|managedHsm)/(?:` +
+		`secrets/(?:getSecret|setSecret|readMetadata|update|delete|purge|recover|backup|restore)|` +
+		`certificates/(?:read|create|import|update|delete|purge|recover|backup|restore)|` +
+		`certificatecontacts/(?:read|write|delete)|certificatecas/read)(?:/action)?)'`)
+	policyLacks = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)|` +
+		`certificates (?:get|list|create|import|update|delete|purge|recover|backup|restore|managecontacts|getissuers|listissuers)) permission`)
 	tokenComplaint = regexp.MustCompile(`^(?:AKV|IDX)[0-9]{5}`)
 )
 

@@ -94,6 +94,8 @@ func (m *moves) judge(name broker.Name, at side, asked time.Time, err error) err
 	switch broker.CodeOf(err) {
 	case "", broker.CodeSecretDisabled, broker.CodeKeyDisabled, broker.CodeKeyOperationForbidden:
 		delete(m.byName, name.Base())
+	case broker.CodeCertificateNotFound:
+		return &broker.Error{Code: broker.CodeCertificateInTransition, RetryAfter: settledSoon, Err: err}
 	case broker.CodeKeyNotFound:
 		return &broker.Error{Code: broker.CodeKeyInTransition, RetryAfter: settledSoon, Err: err}
 	case broker.CodeSecretNotFound:
