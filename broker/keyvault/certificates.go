@@ -29,14 +29,15 @@ func (c *Client) ImportCertificate(ctx context.Context, name broker.Name, i brok
 	}
 	// It holds the private key.
 	defer clear(k.body)
-	made, err := c.certificate(ctx, name.Base(), k)
+	made, err := c.madeCertificate(ctx, name, k)
 	if err == nil {
 		c.moves.forget(name)
 	}
 	return made, err
 }
 
-// GetCertificate implements broker.CertificateStore.
+// GetCertificate implements broker.CertificateStore. A certificate whose first
+// version is being made has a policy, and no DER.
 func (c *Client) GetCertificate(ctx context.Context, name broker.Name) (broker.Certificate, error) {
 	asked := time.Now()
 	got, err := c.certificate(ctx, name, call{
@@ -58,14 +59,21 @@ func (c *Client) UpdateCertificate(ctx context.Context, name broker.Name, u brok
 	return updated, c.moves.judge(name, live, asked, err)
 }
 
-// certificate performs a call that is answered with a certificate, which is whole.
+// certificate performs a call that is answered with a version of a certificate.
 func (c *Client) certificate(ctx context.Context, name broker.Name, k call) (broker.Certificate, error) {
 	k.limit = maxReplyLen
-	got, err := invokeCertificates(ctx, c, k, func(w CertificateBundle) (broker.Certificate, error) { return c.certificateOf(name, w) })
-	if err == nil && got.DER == nil {
-		return broker.Certificate{}, &broker.Error{Code: broker.CodeCertificateNotFound, Message: "it is being made; see its operation"}
-	}
-	return got, err
+	return invokeCertificates(ctx, c, k, func(w CertificateBundle) (broker.Certificate, error) { return c.certificateOf(name, w) })
+}
+
+// madeCertificate performs a call that makes a version, which is whole then.
+func (c *Client) madeCertificate(ctx context.Context, name broker.Name, k call) (broker.Certificate, error) {
+	k.limit = maxReplyLen
+	return invokeCertificates(ctx, c, k, func(w CertificateBundle) (broker.Certificate, error) {
+		if len(w.DER) == 0 {
+			return broker.Certificate{}, errHalfCertificate
+		}
+		return c.certificateOf(name.Base(), w)
+	})
 }
 
 // GetCertificatePolicy implements broker.CertificateStore.

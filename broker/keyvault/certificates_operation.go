@@ -82,7 +82,7 @@ func (c *Client) MergeCertificate(ctx context.Context, name broker.Name, m broke
 	if err != nil {
 		return broker.Certificate{}, err
 	}
-	made, err := c.certificate(ctx, name.Base(), k)
+	made, err := c.madeCertificate(ctx, name, k)
 	return made, c.moves.judge(name, live, asked, err)
 }
 

@@ -17,7 +17,7 @@ var (
 )
 
 // certificateOf returns w, which must be a version of name, and the very one if
-// name has a version. One without DER is being made. Whoever trusted half a
+// name has a version. One that is being made has no DER. Whoever trusted half a
 // certificate would find it out where it is used.
 func (c *Client) certificateOf(name broker.Name, w CertificateBundle) (broker.Certificate, error) {
 	n, err := c.versionOfKind(name, w.ID)
@@ -44,7 +44,7 @@ func (c *Client) deletedCertificateOf(name broker.Name, w DeletedCertificateBund
 // wholeCertificate returns w under the name n, which is that of its id.
 func (c *Client) wholeCertificate(n broker.Name, w CertificateBundle) (broker.Certificate, error) {
 	if len(w.DER) == 0 {
-		if len(w.Thumbprint) > 0 || w.KeyID != "" || w.SecretID != "" || w.Attributes == (Attributes{}) {
+		if len(w.Thumbprint) > 0 || w.KeyID != "" || w.SecretID != "" || w.Pending == nil {
 			return broker.Certificate{}, errHalfCertificate
 		}
 		return w.As(n, broker.Name{}, broker.Name{}), nil

@@ -59,7 +59,7 @@ var (
 	dataAction = regexp.MustCompile(`Action: '(Microsoft\.KeyVault/(?:vaults|managedHsm)/(?:` +
 		`secrets/(?:getSecret|setSecret|readMetadata|update|delete|purge|recover|backup|restore)|` +
 		`certificates/(?:read|create|import|update|delete|purge|recover|backup|restore)|` +
-		`certificatecontacts/(?:read|write|delete)|certificatecas/read)(?:/action)?)'`)
+		`certificatecontacts/write|certificatecas/read)(?:/action)?)'`)
 	policyLacks = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)|` +
 		`certificates (?:get|list|create|import|update|delete|purge|recover|backup|restore|managecontacts|getissuers|listissuers)) permission`)
 	tokenComplaint = regexp.MustCompile(`^(?:AKV|IDX)[0-9]{5}`)

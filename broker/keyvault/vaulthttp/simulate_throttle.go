@@ -8,8 +8,8 @@ import (
 	"github.com/keyward/keyward/broker/keyvault"
 )
 
-// Key Vault's limits, per vault and region in each window: so many new secrets,
-// or so many other calls, or a mixture of both in which each call has its share.
+// Key Vault's limits, per vault and region in each window: so many new secrets
+// and imported certificates, or so many other calls, or a mixture of both in which each call has its share.
 const (
 	throttleWindow = 10 * time.Second
 	windowSets     = 300
@@ -29,7 +29,7 @@ func throttle(retryAfter time.Duration) check {
 	)
 	return func(c call) error {
 		share := shareOfOther
-		if c.route.permission == opSet.permission {
+		if p := c.route.permission; p == opSet.permission || p == importsCertificate {
 			share = shareOfSet
 		}
 		mu.Lock()
