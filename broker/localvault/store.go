@@ -5,8 +5,9 @@
 //	v, err := localvault.Open(localvault.Config{Path: "vault.db", KeyFile: "vault.key"})
 //	...
 //	defer v.Close()
-//	v.Secrets() // a broker.SecretStore
-//	v.Keys()    // a broker.KeyStore
+//	v.Secrets()      // a broker.SecretStore
+//	v.Keys()         // a broker.KeyStore
+//	v.Certificates() // a broker.CertificateStore
 //
 // A write that returned is on the disk: it survives a crash of the process and
 // of the machine. What is stored of a secret or key beside its name is sealed with
@@ -114,7 +115,7 @@ func Open(c Config) (*Vault, error) {
 	if err := guard(func() error { return v.begin(c) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("local vault: %w", err), db.Close())
 	}
-	v.rotator = startRotator(v.keys())
+	v.rotator = startRotator(v)
 	return v, nil
 }
 
@@ -130,6 +131,18 @@ func (v *Vault) Secrets() broker.SecretStore { return secrets{objects{v, secretS
 // Keys returns the vault's keys. The store ends with the vault. While the vault is
 // open, keys are rotated when their policies say so.
 func (v *Vault) Keys() broker.KeyStore { return v.keys() }
+
+// Certificates returns the vault's certificates, or nil: a Managed HSM has none. The
+// store ends with the vault. While the vault is open, what it signed itself is
+// renewed when its policies say so.
+func (v *Vault) Certificates() broker.CertificateStore {
+	if v.hsm {
+		return nil
+	}
+	return v.certificates()
+}
+
+func (v *Vault) certificates() certificates { return certificates{objects{v, certificateShelf}} }
 
 func (v *Vault) keys() keys { return keys{objects{v, keyShelf}} }
 
