@@ -130,4 +130,6 @@ func (c *Client) RestoreCertificate(ctx context.Context, vault broker.Name, blob
 	return got, err
 }
 
-func deletedCertificatePath(n broker.Name) string { return deletedCertificatesPath + "/" + n.ObjectName() }
+func deletedCertificatePath(n broker.Name) string {
+	return deletedCertificatesPath + "/" + n.ObjectName()
+}
