@@ -3,6 +3,7 @@ package keyvault
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -29,7 +30,7 @@ func (c *Client) ImportCertificate(ctx context.Context, name broker.Name, i brok
 	}
 	// It holds the private key.
 	defer clear(k.body)
-	made, err := c.madeCertificate(ctx, name, k)
+	made, err := c.madeCertificate(ctx, name, k, func(der []byte) bool { return len(der) > 0 })
 	if err == nil {
 		c.moves.forget(name)
 	}
@@ -65,12 +66,13 @@ func (c *Client) certificate(ctx context.Context, name broker.Name, k call) (bro
 	return invokeCertificates(ctx, c, k, func(w CertificateBundle) (broker.Certificate, error) { return c.certificateOf(name, w) })
 }
 
-// madeCertificate performs a call that makes a version, which is whole then.
-func (c *Client) madeCertificate(ctx context.Context, name broker.Name, k call) (broker.Certificate, error) {
+// madeCertificate performs a call that makes a version of what the caller has. fit
+// says whether that is what was made.
+func (c *Client) madeCertificate(ctx context.Context, name broker.Name, k call, fit func(der []byte) bool) (broker.Certificate, error) {
 	k.limit = maxReplyLen
 	return invokeCertificates(ctx, c, k, func(w CertificateBundle) (broker.Certificate, error) {
-		if len(w.DER) == 0 {
-			return broker.Certificate{}, errHalfCertificate
+		if !fit(w.DER) {
+			return broker.Certificate{}, errors.New("another certificate than was given, or none")
 		}
 		return c.certificateOf(name.Base(), w)
 	})

@@ -1,9 +1,11 @@
 package keyvault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -82,7 +84,9 @@ func (c *Client) MergeCertificate(ctx context.Context, name broker.Name, m broke
 	if err != nil {
 		return broker.Certificate{}, err
 	}
-	made, err := c.madeCertificate(ctx, name, k)
+	made, err := c.madeCertificate(ctx, name, k, func(der []byte) bool {
+		return slices.ContainsFunc(m.Chain, func(given []byte) bool { return bytes.Equal(given, der) })
+	})
 	return made, c.moves.judge(name, live, asked, err)
 }
 
