@@ -43,6 +43,10 @@ func RunCertificateStore(t *testing.T, newVault func(t *testing.T) (broker.Vault
 		"a deleted certificate is gone":           testDeleteCertificate,
 		"what is being made can be deleted":       testDeleteUnfinished,
 		"a restored certificate is whole":         testRestoreCertificate,
+		"what a vault made is imported again":     testImportOfOwn,
+		"concurrent creates make as many":         testConcurrentCertificates,
+		"creating while deleting":                 testCreateWhileDeleting,
+		"a cancelled call has no effect":          testCancelledCertificate,
 		"what is no backup is refused":            testBadCertificateBlobs,
 	}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {

@@ -7,7 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,7 +129,7 @@ func testBadCertificates(f certFixture) {
 		"nothing":        {},
 		"no certificate": {Material: broker.NewValue("hello")},
 		"another key":    {Material: mixed.pem()},
-		"no key":         {Material: broker.NewValue(text[bytes.Index([]byte(text), []byte("-----BEGIN CERT")):])},
+		"no key":         {Material: broker.NewValue(text[strings.Index(text, "-----BEGIN CERT"):])},
 		"expired":        {Material: expired.pem()},
 		"an odd curve":   {Material: odd.pem()},
 		"wrong password": {Material: in.pfx(pkcs12.Modern2023, "right"), Password: broker.NewValue("wrong")},
@@ -150,4 +152,32 @@ func newCurveKey(t *testing.T, curve elliptic.Curve) crypto.Signer {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// What a vault made is imported again, into the policy that it was made of.
+func testImportOfOwn(f certFixture) {
+	p := selfSigned()
+	p.Subject, p.ContentType = "CN=example.org, O=\"Example, Inc.\"", broker.ContentTypePEM
+	p.KeyUsages, p.EKUs, p.ValidityMonths, p.CA = []string{"digitalSignature", "keyCertSign"}, []string{"1.2.3.4", "1.3.6.1.5.5.7.3.3"}, 30, new(true)
+	p.Names = broker.AlternativeNames{
+		DNSNames: []string{"example.org", "*.example.org"}, Emails: []string{"a@example.org"}, UPNs: []string{"ü@example.org", "b@example.org"},
+		URIs: []string{"spiffe://example.org/a"}, IPAddresses: []string{"192.0.2.1", "2001:db8::1"},
+	}
+	made := f.make(f.name("own"), p)
+	s, err := f.secrets.GetSecret(f.Context(), made.Secret)
+	if err != nil {
+		f.Fatal(err)
+	}
+	c, err := f.store.ImportCertificate(f.Context(), f.name("own-again"), broker.CertificateImport{Material: s.Value, ContentType: s.ContentType, Enabled: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if !bytes.Equal(c.DER, made.DER) || f.material(c).Key != f.material(made).Key {
+		f.Error("another certificate, or another key")
+	}
+	got := *c.Policy
+	if got.Subject != `CN=example.org, O=Example\, Inc.` || !reflect.DeepEqual(got.Names, p.Names) || !slices.Equal(got.EKUs, p.EKUs) ||
+		!slices.Equal(got.KeyUsages, p.KeyUsages) || got.ValidityMonths < 30 || got.ValidityMonths > 31 || !*got.CA || got.ContentType != broker.ContentTypePEM {
+		f.Errorf("the policy is %+v", got)
+	}
 }

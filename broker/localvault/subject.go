@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -260,11 +261,11 @@ func formatSubject(der []byte) string {
 		return ""
 	}
 	var out strings.Builder
-	for i := len(rdns) - 1; i >= 0; i-- {
+	for _, rdn := range slices.Backward(rdns) {
 		if out.Len() > 0 {
 			out.WriteString(", ")
 		}
-		for j, one := range rdns[i] {
+		for j, one := range rdn {
 			if j > 0 {
 				out.WriteString(" + ")
 			}
