@@ -60,7 +60,7 @@ func parseSubject(text string) ([]byte, error) {
 	if len(text) > maxSubjectLen || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return nil, errors.New("it is longer than 2048 bytes, or not text in UTF-8")
 	}
-	p := subjectParser{rest: strings.TrimSpace(text)}
+	p := subjectParser{rest: strings.TrimLeft(text, " ")}
 	var rdns pkix.RDNSequence
 	for more := p.rest != ""; more; {
 		var set pkix.RelativeDistinguishedNameSET
