@@ -209,7 +209,7 @@ func (s certificates) UpdateCertificate(ctx context.Context, name broker.Name, u
 		if err != nil {
 			return err
 		}
-		pair, err := s.pair(ctx, tx, name)
+		pair, err := s.pair(ctx, tx, h, name)
 		if err != nil {
 			return err
 		}

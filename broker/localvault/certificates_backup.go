@@ -19,7 +19,7 @@ func (s certificates) BackupCertificate(ctx context.Context, name broker.Name) (
 		if !h.state.made() {
 			return errInProgress
 		}
-		pair, err := s.pair(ctx, tx, name)
+		pair, err := s.pair(ctx, tx, h, name)
 		if err != nil {
 			return err
 		}

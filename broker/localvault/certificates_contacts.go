@@ -1,9 +1,9 @@
 package localvault
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -44,7 +44,7 @@ func (s certificates) SetCertificateContacts(ctx context.Context, _ broker.Name,
 		return nil, badField("contacts", "a vault has at most 100 contacts")
 	}
 	for _, c := range contacts {
-		if at := bytes.IndexByte([]byte(c.Email), '@'); at <= 0 || at == len(c.Email)-1 || len(c.Email)+len(c.Name)+len(c.Phone) > maxSubjectLen {
+		if at := strings.IndexByte(c.Email, '@'); at <= 0 || at == len(c.Email)-1 || len(c.Email)+len(c.Name)+len(c.Phone) > maxSubjectLen {
 			return nil, badField("contacts", "a contact has an email address")
 		}
 	}

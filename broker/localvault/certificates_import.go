@@ -106,7 +106,7 @@ func importedPolicy(leaf *x509.Certificate, sh shape, i broker.CertificateImport
 		Issuer:  broker.IssuerUnknown,
 		Subject: formatSubject(leaf.RawSubject), Names: alternativeNames(leaf),
 		EKUs: make([]string, 0), KeyUsages: make([]string, 0),
-		ValidityMonths: int32(min(max(monthsBetween(leaf.NotBefore, leaf.NotAfter), 1), maxValidity)), //nolint:gosec // it fits
+		ValidityMonths: int32(min(max(monthsBetween(leaf.NotBefore, leaf.NotAfter), 1), maxValidity)),
 		CA:             new(leaf.BasicConstraintsValid && leaf.IsCA),
 		KeyType:        sh.Type, KeySize: int32(sh.Bits), Curve: sh.Curve, //nolint:gosec // it fits
 		ContentType: i.ContentType,

@@ -30,7 +30,7 @@ func (s certificates) DeleteCertificate(ctx context.Context, name broker.Name) (
 
 // follow deletes or recovers the key and the secret as the certificate was.
 func (s certificates) follow(ctx context.Context, tx *bbolt.Tx, h *head, name broker.Name) error {
-	pair, err := s.pair(ctx, tx, name)
+	pair, err := s.pair(ctx, tx, h, name)
 	if err != nil {
 		return err
 	}

@@ -84,5 +84,9 @@ func (s certificates) DeleteCertificateOperation(ctx context.Context, name broke
 		h.state.Operation = nil
 		return h.put(tx)
 	})
-	return op, err
+	if err != nil {
+		return broker.CertificateOperation{}, err
+	}
+	s.v.rotator.wake()
+	return op, nil
 }

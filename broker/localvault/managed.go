@@ -42,7 +42,10 @@ func (s objects) unreserved(ctx context.Context, tx *bbolt.Tx, name broker.Name)
 
 // pair returns the heads of a certificate's key and secret. Before its first
 // version there are none.
-func (s certificates) pair(ctx context.Context, tx *bbolt.Tx, name broker.Name) ([]*head, error) {
+func (s certificates) pair(ctx context.Context, tx *bbolt.Tx, certificate *head, name broker.Name) ([]*head, error) {
+	if !certificate.state.made() {
+		return nil, nil
+	}
 	var pair []*head
 	for _, shelf := range []*shelf{keyShelf, secretShelf} {
 		one := objects{s.v, shelf}
@@ -51,11 +54,11 @@ func (s certificates) pair(ctx context.Context, tx *bbolt.Tx, name broker.Name) 
 		case err != nil:
 			return nil, err
 		case h == nil:
+			return nil, s.damaged(ctx, name, errNoRow)
 		case !h.state.Managed:
 			return nil, s.damaged(ctx, name, errUnmanaged)
-		default:
-			pair = append(pair, h)
 		}
+		pair = append(pair, h)
 	}
 	return pair, nil
 }

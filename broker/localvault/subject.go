@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -59,7 +60,7 @@ func parseSubject(text string) ([]byte, error) {
 	if len(text) > maxSubjectLen || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return nil, errors.New("it is longer than 2048 bytes, or not text in UTF-8")
 	}
-	p := subjectParser{rest: strings.TrimSpace(text)}
+	p := subjectParser{rest: strings.TrimLeft(text, " ")}
 	var rdns pkix.RDNSequence
 	for more := p.rest != ""; more; {
 		var set pkix.RelativeDistinguishedNameSET
@@ -260,11 +261,11 @@ func formatSubject(der []byte) string {
 		return ""
 	}
 	var out strings.Builder
-	for i := len(rdns) - 1; i >= 0; i-- {
+	for _, rdn := range slices.Backward(rdns) {
 		if out.Len() > 0 {
 			out.WriteString(", ")
 		}
-		for j, one := range rdns[i] {
+		for j, one := range rdn {
 			if j > 0 {
 				out.WriteString(" + ")
 			}

@@ -333,16 +333,19 @@ func principalNames(c *x509.Certificate) (upns []string) {
 			return nil
 		}
 		for _, n := range names {
-			var other struct {
-				Type  asn1.ObjectIdentifier
-				Value asn1.RawValue `asn1:"explicit,tag:0"`
-			}
 			if n.Class != asn1.ClassContextSpecific || n.Tag != tagOther {
 				continue
 			}
-			_, err := asn1.UnmarshalWithParams(n.FullBytes, &other, "tag:0")
-			if err == nil && other.Type.Equal(oidUPN) && other.Value.Tag == asn1.TagUTF8String {
-				upns = append(upns, string(other.Value.Bytes))
+			var other struct {
+				Type  asn1.ObjectIdentifier
+				Value asn1.RawValue // explicit
+			}
+			if _, err := asn1.UnmarshalWithParams(n.FullBytes, &other, "tag:0"); err != nil || !other.Type.Equal(oidUPN) {
+				continue
+			}
+			var upn string
+			if _, err := asn1.UnmarshalWithParams(other.Value.Bytes, &upn, "utf8"); err == nil {
+				upns = append(upns, upn)
 			}
 		}
 	}
