@@ -20,6 +20,9 @@ func cheapPFX(der []byte) bool {
 	return err == nil && len(rest) == 0 && cheapDER(v, maxPFXDepth)
 }
 
+// cheapDER reports whether v has no count beyond reason. What is in an octet
+// string may be no DER and yet begin like it, as one digest in a hundred does: it
+// is looked through as far as it is DER.
 func cheapDER(v asn1.RawValue, depth int) bool {
 	if depth == 0 {
 		return false
@@ -40,7 +43,7 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		var child asn1.RawValue
 		var err error
 		if rest, err = asn1.Unmarshal(rest, &child); err != nil {
-			return false
+			return true
 		}
 		// Salt, then iterations: RFC 7292 section 4 and appendix C, RFC 8018
 		// appendix A.
