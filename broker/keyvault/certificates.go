@@ -21,10 +21,14 @@ const (
 // ImportCertificate implements broker.CertificateStore. It is never tried twice:
 // after VAULT_UNAVAILABLE the version may or may not exist.
 func (c *Client) ImportCertificate(ctx context.Context, name broker.Name, i broker.CertificateImport) (broker.Certificate, error) {
+	w, err := FromCertificateImport(i)
+	if err != nil {
+		return broker.Certificate{}, &broker.Error{Code: broker.CodeBadField, Field: "value", Message: certificateImportRefused, Err: err}
+	}
 	k, err := call{
 		operation: importCertificate, method: http.MethodPost, path: certificatePath(name) + "/import",
 		repeat: never, timeout: makingTimeout,
-	}.with(FromCertificateImport(i))
+	}.with(w)
 	if err != nil {
 		return broker.Certificate{}, err
 	}

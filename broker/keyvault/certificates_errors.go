@@ -13,6 +13,9 @@ const (
 	ErrorIssuerNotFound      = "CertificateIssuerNotFound"
 
 	InnerCertificateDisabled = "CertificateDisabled"
+	// A key or a secret that has the certificate's name, and is of no certificate.
+	// Key Vault is not known to have a code for it.
+	InnerNameInUse = "ObjectAlreadyExists"
 	// What only a certificate can change.
 	InnerSecretManaged = "SecretManagedByKeyVault"
 	InnerKeyManaged    = "KeyManagedByKeyVault"
@@ -23,6 +26,7 @@ const (
 	notABackupOfCertificate  = "this is no backup of a certificate that this vault can restore"
 	certificatePurgeRefused  = "the vault protects deleted certificates from being purged; it removes this one when its time is over"
 	certificateNameInUse     = "a certificate has this name, or was purged a moment ago; delete and purge it, or try again in a minute"
+	pairNameInUse            = "a key or a secret that is of no certificate has this name, or had it and is soft-deleted; choose another, or purge that"
 	certificateImportRefused = "the vault does not import this certificate; give a PFX with its own password, or PEM with a private key of PKCS #8, both of RSA or EC"
 	certificateMergeRefused  = "the vault does not merge these certificates; the first must be of the key of the certificate signing request"
 	certificatePolicyRefused = "the vault does not take this policy; see the issuers, key types, sizes and curves that it has, the subject and the lifetime actions"
@@ -47,6 +51,7 @@ var certificateMeanings = []meaning{
 	{status: http.StatusConflict, inner: InnerDeleted, means: broker.CodeCertificateSoftDeleted},
 	{status: http.StatusConflict, inner: InnerBeingDeleted, means: broker.CodeCertificateInTransition, retry: settling},
 	{status: http.StatusConflict, inner: InnerBeingRecovered, means: broker.CodeCertificateInTransition, retry: settling},
+	{status: http.StatusConflict, inner: InnerNameInUse, means: broker.CodeCertificateExists, words: pairNameInUse},
 	{operation: createCertificate, status: http.StatusConflict, bare: true, means: broker.CodeOperationInProgress},
 	{operation: importCertificate, status: http.StatusConflict, bare: true, means: broker.CodeOperationInProgress},
 	{operation: restoreCertificate, status: http.StatusConflict, code: ErrorConflict, bare: true, means: broker.CodeCertificateExists, words: certificateNameInUse},

@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -279,9 +280,24 @@ func (r CreateCertificateRequest) NewCertificate() broker.NewCertificate {
 	}
 }
 
-// FromCertificateImport returns i as the body of an import. Key Vault takes what
-// does not say what it is for a PFX.
-func FromCertificateImport(i broker.CertificateImport) ImportCertificateRequest {
+// FromCertificateImport returns i as the body of an import. Key Vault has one
+// content type for what is imported and for what the secret becomes, and takes
+// what does not say it for a PFX: i is converted if the two differ.
+func FromCertificateImport(i broker.CertificateImport) (ImportCertificateRequest, error) {
+	is := i.ContentType
+	if is == "" && strings.Contains(i.Material.Reveal(), "-----BEGIN ") {
+		is = broker.ContentTypePEM
+	}
+	if p := i.Policy; p != nil && p.ContentType != "" && p.ContentType != cmp.Or(is, broker.ContentTypePKCS12) {
+		m, err := broker.ParseCertificateMaterial(is, i.Material, i.Password)
+		if err != nil {
+			return ImportCertificateRequest{}, err
+		}
+		if i.Material, err = m.Secret(p.ContentType); err != nil {
+			return ImportCertificateRequest{}, err
+		}
+		i.Password, is = broker.Value{}, p.ContentType
+	}
 	r := ImportCertificateRequest{
 		Value: &Cleartext{i.Material}, Policy: fromPolicy(i.Policy), Attributes: Attributes{Enabled: &i.Enabled}, Tags: i.Tags,
 		PreserveOrder: i.PreserveOrder,
@@ -289,17 +305,13 @@ func FromCertificateImport(i broker.CertificateImport) ImportCertificateRequest 
 	if i.Password.Len() > 0 {
 		r.Password = &Cleartext{i.Password}
 	}
-	contentType := i.ContentType
-	if contentType == "" && strings.Contains(i.Material.Reveal(), "-----BEGIN ") {
-		contentType = broker.ContentTypePEM
-	}
-	if contentType != "" && (r.Policy == nil || r.Policy.Secret == nil) {
+	if is != "" {
 		if r.Policy == nil {
 			r.Policy = &CertificatePolicy{}
 		}
-		r.Policy.Secret = &SecretProperties{ContentType: contentType}
+		r.Policy.Secret = &SecretProperties{ContentType: is}
 	}
-	return r
+	return r, nil
 }
 
 // CertificateImport returns r as the broker knows it. An absent value is empty.

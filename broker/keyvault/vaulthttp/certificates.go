@@ -41,7 +41,19 @@ func (h *handler) importCertificate(ctx context.Context, r request) (any, error)
 	i := w.CertificateImport()
 	i.Policy, i.PreserveOrder = r.policyOf(i.Policy), r.preserveOrder(i.PreserveOrder)
 	c, err := h.Certificates.ImportCertificate(ctx, r.route.name, i)
-	return h.certificateOr(ctx, r, c, err)
+	return h.certificateOr(ctx, r, c, r.refuseNameInUse(err))
+}
+
+// refuseNameInUse returns a store's error about a new certificate, whose name only
+// a key or a secret can have taken.
+func (r request) refuseNameInUse(err error) error {
+	if broker.CodeOf(err) != broker.CodeCertificateExists {
+		return err
+	}
+	return &refusal{
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerNameInUse,
+		message: "A key or a secret has the name " + r.route.name.ObjectName() + " that is not of a certificate.",
+	}
 }
 
 func (h *handler) getCertificate(ctx context.Context, r request) (any, error) {
@@ -138,7 +150,7 @@ func (h *handler) certificate(ctx context.Context, r request, c broker.Certifica
 	}
 	w := keyvault.FromCertificate(r.id(c.Name), kid, sid, c)
 	if w.Policy != nil {
-		w.Policy = new(r.policy(*c.Policy))
+		w.Policy = new(r.policy(c.Name.Base(), *c.Policy))
 	}
 	var has bool
 	if h.operations != nil {
@@ -168,13 +180,13 @@ func (r request) policyOr(p broker.CertificatePolicy, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.policy(p), nil
+	return r.policy(r.route.name.Base(), p), nil
 }
 
-// policy returns p as it is written to the client. Key Vault writes the lists of
+// policy returns the policy of n as it is written to the client. Key Vault writes the lists of
 // what a certificate is for even if they are empty.
-func (r request) policy(p broker.CertificatePolicy) keyvault.CertificatePolicy {
-	w := keyvault.FromCertificatePolicy(r.id(r.route.name.Base())+"/policy", *r.policyOf(&p))
+func (r request) policy(n broker.Name, p broker.CertificatePolicy) keyvault.CertificatePolicy {
+	w := keyvault.FromCertificatePolicy(r.id(n)+"/policy", *r.policyOf(&p))
 	if w.X509 == nil {
 		w.X509 = &keyvault.X509Properties{}
 	}

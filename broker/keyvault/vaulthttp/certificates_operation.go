@@ -24,7 +24,7 @@ func (h *handler) createCertificate(ctx context.Context, r request) (any, error)
 	n.Policy, n.PreserveOrder = r.policyOf(n.Policy), r.preserveOrder(n.PreserveOrder)
 	o, err := h.Certificates.CreateCertificate(ctx, r.route.name, n)
 	if err != nil {
-		return nil, err
+		return nil, r.refuseNameInUse(err)
 	}
 	at := r.id(o.Name) + "/pending?api-version=" + url.QueryEscape(r.apiVersion) + "&request_id=" + url.QueryEscape(o.RequestID)
 	created := r.made(http.StatusAccepted, at, r.operation(o))
