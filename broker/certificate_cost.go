@@ -20,9 +20,6 @@ func cheapPFX(der []byte) bool {
 	return err == nil && len(rest) == 0 && cheapDER(v, maxPFXDepth)
 }
 
-// cheapDER reports whether v has no count beyond reason. What is in an octet
-// string may be no DER and yet begin like it, as one digest in a hundred does: it
-// is looked through as far as it is DER.
 func cheapDER(v asn1.RawValue, depth int) bool {
 	if depth == 0 {
 		return false
@@ -43,6 +40,8 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		var child asn1.RawValue
 		var err error
 		if rest, err = asn1.Unmarshal(rest, &child); err != nil {
+			// Nothing that can be read, such as a salt that begins as a bag does.
+			// Whatever could be read before it was looked at.
 			return true
 		}
 		// Salt, then iterations: RFC 7292 section 4 and appendix C, RFC 8018
