@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -16,8 +14,8 @@ import (
 
 const (
 	keysPath = "/keys"
-	// makingTimeout bounds one try of what makes a key: a long one in an HSM takes
-	// its time.
+	// makingTimeout bounds one try of what makes a key, or packs or unpacks all its
+	// versions: a long one in an HSM takes its time.
 	makingTimeout = 30 * time.Second
 )
 
@@ -29,7 +27,8 @@ const (
 // CreateKey implements broker.KeyStore. It is never tried twice: after
 // VAULT_UNAVAILABLE the version may or may not exist.
 func (c *Client) CreateKey(ctx context.Context, name broker.Name, n broker.NewKey) (broker.Key, error) {
-	return c.makeKey(ctx, name, call{operation: createKey, method: http.MethodPost, path: keyPath(name) + "/create"}, FromNewKey(n))
+	k := call{operation: createKey, method: http.MethodPost, path: keyPath(name) + "/create"}
+	return c.makeKey(ctx, name, k, FromNewKey(n), func(made broker.JWK) error { return fits(n, made) })
 }
 
 // ImportKey implements broker.KeyStore, as CreateKey does.
@@ -39,17 +38,25 @@ func (c *Client) ImportKey(ctx context.Context, name broker.Name, i broker.KeyIm
 		return broker.Key{}, &broker.Error{Code: broker.CodeBadField, Field: "jwk", Message: importRefused, Err: err}
 	}
 	defer clear(w.Key)
-	return c.makeKey(ctx, name, call{operation: importKey, method: http.MethodPut, path: keyPath(name)}, w)
+	k := call{operation: importKey, method: http.MethodPut, path: keyPath(name)}
+	return c.makeKey(ctx, name, k, w, func(made broker.JWK) error { return fitsImport(w, made) })
 }
 
-// makeKey performs a call that makes a version.
-func (c *Client) makeKey(ctx context.Context, name broker.Name, k call, body any) (broker.Key, error) {
+// makeKey performs a call that makes a version. fit says whether the key is the
+// one that was asked for.
+func (c *Client) makeKey(ctx context.Context, name broker.Name, k call, body any, fit func(broker.JWK) error) (broker.Key, error) {
 	k, err := k.with(body)
 	if err != nil {
 		return broker.Key{}, err
 	}
 	k.keys, k.repeat, k.timeout, k.limit = true, never, makingTimeout, maxReplyLen
-	made, err := invoke(ctx, c, k, func(w KeyBundle) (broker.Key, error) { return c.keyOf(name.Base(), w) })
+	made, err := invoke(ctx, c, k, func(w KeyBundle) (broker.Key, error) {
+		made, err := c.keyOf(name.Base(), w)
+		if err == nil {
+			err = fit(made.JWK)
+		}
+		return made, err
+	})
 	if err == nil {
 		c.moves.forget(name)
 	}
@@ -124,47 +131,6 @@ func (c *Client) listKeyVersions(ctx context.Context, name broker.Name) ([]broke
 	})
 	return all, nil
 }
-
-// keyOf returns w, which must be a version of name, and the very one if name has
-// a version.
-func (c *Client) keyOf(name broker.Name, w KeyBundle) (broker.Key, error) {
-	if w.Key == nil || w.Key.Type == "" {
-		return broker.Key{}, errors.New("a key without its public half")
-	}
-	n, err := c.keyVersion(name, w.Key.KeyID)
-	if err != nil {
-		return broker.Key{}, err
-	}
-	return w.As(n), nil
-}
-
-// keyVersion returns the name, with its version, that a kid stands for, which
-// must be a version of name.
-func (c *Client) keyVersion(name broker.Name, kid string) (broker.Name, error) {
-	n, err := c.keyName(name, kid)
-	if err != nil {
-		return broker.Name{}, err
-	}
-	if n.Base() != name.Base() || n.Version() == "" || (name.Version() != "" && n != name) {
-		return broker.Name{}, errOtherKey
-	}
-	return n, nil
-}
-
-// keyName returns the name that a kid stands for. Unlike a secret's id, a kid is
-// taken elsewhere, as what to trust: one of another host is an error.
-func (c *Client) keyName(vault broker.Name, kid string) (broker.Name, error) {
-	u, err := url.Parse(kid)
-	switch {
-	case err != nil:
-		return broker.Name{}, errBadID
-	case u.Scheme != "https" || u.User != nil || !strings.EqualFold(u.Hostname(), c.origin.Hostname()):
-		return broker.Name{}, errors.New("the key's id is of another vault")
-	}
-	return nameAt(vault.Vault(), broker.KindKeys, u)
-}
-
-var errOtherKey = errors.New("another key, or another version, than was asked for")
 
 // with returns k with a body.
 func (k call) with(body any) (call, error) {

@@ -66,7 +66,8 @@ func (c *Client) BackupKey(ctx context.Context, name broker.Name) (broker.Value,
 	asked := time.Now()
 	tooLarge := &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
 	k := call{
-		operation: "BackupKey", method: http.MethodPost, path: keyPath(name) + "/backup", keys: true, repeat: ifFailed,
+		operation: "BackupKey", method: http.MethodPost, path: keyPath(name) + "/backup",
+		keys: true, repeat: ifFailed, timeout: makingTimeout,
 		limit: int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame, tooLong: tooLarge,
 	}
 	blob, err := invoke(ctx, c, k, func(w Backup) (broker.Value, error) {
@@ -85,7 +86,8 @@ func (c *Client) BackupKey(ctx context.Context, name broker.Name) (broker.Value,
 // VAULT_UNAVAILABLE it may have happened.
 func (c *Client) RestoreKey(ctx context.Context, vault broker.Name, blob broker.Value) (broker.Key, error) {
 	k, err := call{
-		operation: restoreKey, method: http.MethodPost, path: keysPath + "/restore", keys: true, repeat: never, limit: maxReplyLen,
+		operation: restoreKey, method: http.MethodPost, path: keysPath + "/restore",
+		keys: true, repeat: never, timeout: makingTimeout, limit: maxReplyLen,
 	}.with(Backup{Value: &Blob{blob}})
 	if err != nil {
 		return broker.Key{}, err
@@ -105,21 +107,6 @@ func (c *Client) RestoreKey(ctx context.Context, vault broker.Name, blob broker.
 		c.moves.forget(got.Name)
 	}
 	return got, err
-}
-
-// deletedKeyOf returns w, which must be the soft-deleted key of name.
-func (c *Client) deletedKeyOf(name broker.Name, w DeletedKeyBundle) (broker.DeletedKey, error) {
-	if w.Key == nil || w.Key.Type == "" {
-		return broker.DeletedKey{}, errors.New("a key without its public half")
-	}
-	n, err := c.keyName(name, w.Key.KeyID)
-	if err != nil {
-		return broker.DeletedKey{}, err
-	}
-	if n.Base() != name.Base() {
-		return broker.DeletedKey{}, errOtherKey
-	}
-	return w.Deletion.As(w.KeyBundle.As(n)), nil
 }
 
 func deletedKeyPath(n broker.Name) string { return deletedKeysPath + "/" + n.ObjectName() }

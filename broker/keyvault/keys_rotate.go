@@ -41,6 +41,6 @@ func (c *Client) UpdateRotationPolicy(ctx context.Context, name broker.Name, p b
 func (c *Client) rotationPolicy(ctx context.Context, name broker.Name, k call) (broker.RotationPolicy, error) {
 	asked := time.Now()
 	k.path, k.keys, k.repeat, k.limit = keyPath(name)+"/rotationpolicy", true, ifFailed, maxReplyLen
-	p, err := invoke(ctx, c, k, func(w RotationPolicy) (broker.RotationPolicy, error) { return w.As(), nil })
+	p, err := invoke(ctx, c, k, func(w RotationPolicy) (broker.RotationPolicy, error) { return w.As(), wholePolicy(w) })
 	return p, c.moves.judge(name, live, asked, err)
 }

@@ -41,8 +41,11 @@ func (c *Client) UnwrapKey(ctx context.Context, name broker.Name, alg broker.Alg
 
 func (c *Client) cipher(ctx context.Context, operation string, name broker.Name, alg broker.Algorithm, in broker.Cipher) (broker.CipherResult, error) {
 	return use(ctx, c, operation, name, FromCipher(alg, in), func(w KeyUsed) (broker.CipherResult, error) {
-		n, err := c.used(name, w)
+		n, err := c.used(name, alg, w)
 		if err != nil {
+			return broker.CipherResult{}, err
+		}
+		if err := readable(operation, alg, in, w); err != nil {
 			return broker.CipherResult{}, err
 		}
 		return broker.CipherResult{Cipher: broker.Cipher{Data: w.Value.Value, IV: w.IV, AAD: w.AAD, Tag: w.Tag}, Key: n}, nil
@@ -53,12 +56,12 @@ func (c *Client) cipher(ctx context.Context, operation string, name broker.Name,
 func (c *Client) Sign(ctx context.Context, name broker.Name, alg broker.Algorithm, digest []byte) (broker.Signature, error) {
 	in := KeyUse{Algorithm: alg, Value: &Blob{broker.NewValue(string(digest))}}
 	return use(ctx, c, sign, name, in, func(w KeyUsed) (broker.Signature, error) {
-		n, err := c.used(name, w)
+		n, err := c.used(name, alg, w)
 		if err != nil {
 			return broker.Signature{}, err
 		}
-		if w.Value.Len() == 0 {
-			return broker.Signature{}, errors.New("an empty signature")
+		if !signatureLen(alg, w.Value.Len()) {
+			return broker.Signature{}, errors.New("a signature of a length that the algorithm has none of")
 		}
 		return broker.Signature{Value: []byte(w.Value.Reveal()), Key: n}, nil
 	})
@@ -69,8 +72,8 @@ func (c *Client) Sign(ctx context.Context, name broker.Name, alg broker.Algorith
 func (c *Client) Verify(ctx context.Context, name broker.Name, alg broker.Algorithm, digest, signature []byte) (broker.Verdict, error) {
 	in := KeyUse{Algorithm: alg, Digest: digest, Value: &Blob{broker.NewValue(string(signature))}}
 	return use(ctx, c, verify, name, in, func(w KeyVerified) (broker.Verdict, error) {
-		if w.Value == nil {
-			return broker.Verdict{}, errors.New("a verification without a verdict")
+		if w.Value == nil || w.Algorithm != "" && w.Algorithm != alg {
+			return broker.Verdict{}, errors.New("a verification without a verdict, or with another algorithm")
 		}
 		n := name
 		if w.KeyID != "" {
@@ -96,12 +99,4 @@ func use[W, T any](ctx context.Context, c *Client, operation string, name broker
 	}
 	got, err := invoke(ctx, c, k, convert)
 	return got, c.moves.judge(name, live, asked, err)
-}
-
-// used returns which version did what w says.
-func (c *Client) used(name broker.Name, w KeyUsed) (broker.Name, error) {
-	if w.Value == nil {
-		return broker.Name{}, errors.New("a use of a key without its result")
-	}
-	return c.keyVersion(name, w.KeyID)
 }

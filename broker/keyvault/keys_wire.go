@@ -9,8 +9,8 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// JSONWebKey is the public half of a key as Key Vault writes it. What else a
-// reply has, such as a private member, is not read.
+// JSONWebKey is the public half of a key as Key Vault writes it. Of a private
+// member in a reply no more is read than that it is there.
 type JSONWebKey struct {
 	KeyID string         `json:"kid,omitempty"`
 	Type  broker.KeyType `json:"kty,omitempty"`
@@ -20,6 +20,31 @@ type JSONWebKey struct {
 	Curve broker.Curve   `json:"crv,omitempty"`
 	X     Base64URL      `json:"x,omitempty"`
 	Y     Base64URL      `json:"y,omitempty"`
+
+	privateMembers
+}
+
+// privateMembers are those that RFC 7518 and Key Vault have for private and
+// symmetric keys.
+type privateMembers struct {
+	D   present `json:"d,omitzero"`
+	P   present `json:"p,omitzero"`
+	Q   present `json:"q,omitzero"`
+	DP  present `json:"dp,omitzero"`
+	DQ  present `json:"dq,omitzero"`
+	QI  present `json:"qi,omitzero"`
+	Oth present `json:"oth,omitzero"`
+	K   present `json:"k,omitzero"`
+	HSM present `json:"key_hsm,omitzero"`
+}
+
+// present is whether a member is there, whatever it holds.
+type present bool
+
+// UnmarshalJSON implements json.Unmarshaler. A null is as good as nothing.
+func (p *present) UnmarshalJSON(text []byte) error {
+	*p = string(text) != "null"
+	return nil
 }
 
 // KeyAttributes are what keys have beside Attributes.
@@ -228,7 +253,7 @@ func (k KeyItem) As(name broker.Name) broker.Key {
 // As returns k, which has a Key, as the broker knows it, under the given name.
 func (k KeyBundle) As(name broker.Name) broker.Key {
 	b := KeyItem{Attributes: k.Attributes, Tags: k.Tags, Managed: k.Managed}.As(name)
-	b.JWK = broker.JWK{Type: k.Key.Type, Curve: k.Key.Curve, N: k.Key.N, E: k.Key.E, X: k.Key.X, Y: k.Key.Y}
+	b.JWK = k.Key.public()
 	b.Ops = k.Key.Ops
 	return b
 }

@@ -14,7 +14,6 @@ import (
 const (
 	dialTimeout      = 2 * time.Second
 	handshakeTimeout = 3 * time.Second
-	headerTimeout    = 2 * time.Second
 	idleTimeout      = 90 * time.Second
 	maxHeaderBytes   = 32 << 10
 
@@ -33,6 +32,9 @@ const (
 // pool keeps connections to one vault. How many depends on the protocol that
 // the vault speaks: a few that multiplex, or, where it has only HTTP/1.1, one
 // for each call at a time. Which it is shows in the first reply.
+//
+// How long a reply may take is no matter of the pool's: a call that makes a key
+// waits longer than one that reads. See call.timeout.
 type pool struct {
 	multiplexed, plain *http.Transport
 	// http1 tells what the last reply came by.
@@ -81,7 +83,6 @@ func newTransport(roots *x509.CertPool, conns int, opened func(delta int64)) *ht
 		},
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    handshakeTimeout,
-		ResponseHeaderTimeout:  headerTimeout,
 		IdleConnTimeout:        idleTimeout,
 		MaxConnsPerHost:        conns,
 		MaxIdleConnsPerHost:    conns,

@@ -25,7 +25,7 @@ type RefusedError struct {
 	Detail string
 	// Permission is what the caller lacks, where the vault says it: a data action
 	// such as "Microsoft.KeyVault/vaults/secrets/getSecret/action", or one of an
-	// access policy, such as "secrets get".
+	// access policy, such as "secrets get" or "keys sign".
 	Permission string
 
 	request string // the vault's id of it
@@ -54,15 +54,25 @@ func (e *RefusedError) Error() string {
 }
 
 // What a message may name although the rest of it may repeat what was sent:
-// words of Key Vault's own, and nothing else.
+// words of Key Vault's own, and nothing else. A Managed HSM has actions of its
+// own on keys, and no access policies.
 var (
-	dataAction = regexp.MustCompile(`Action: '(Microsoft\.KeyVault/(?:vaults|managedHsm)/(?:` +
-		`secrets/(?:getSecret|setSecret|readMetadata|update|delete|purge|recover|backup|restore)|` +
-		`certificates/(?:read|create|import|update|delete|purge|recover|backup|restore)|` +
-		`certificatecontacts/write|certificatecas/read)(?:/action)?)'`)
-	policyLacks = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)|` +
-		`certificates (?:get|list|create|import|update|delete|purge|recover|backup|restore|managecontacts|getissuers|listissuers)) permission`)
+	dataAction = regexp.MustCompile(`(?:Action: '|Not authorized to access )(Microsoft\.KeyVault/(?:` +
+		`(?:vaults|managedHsm)/secrets/(?:getSecret|setSecret|readMetadata|update|delete|purge|recover|backup|restore)|` +
+		`(?:vaults|managedHsm)/keys/(?:` + keyActions + `)|` +
+		`vaults/certificates/(?:read|create|import|update|delete|purge|recover|backup|restore)|` +
+		`vaults/certificatecontacts/write|vaults/certificatecas/read|` +
+		`managedHsm/keys/(?:write|deletedKeys/(?:read|recover|delete))|` +
+		`(?:vaults|managedHsm)/keyrotationpolicies/(?:read|write))(?:/action)?)(?:'| on )`)
+	policyLacks = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)|keys (?:(?i)` + keyPermissions + `)|` +
+		`certificates (?:(?i)get|list|create|import|update|delete|purge|recover|backup|restore|managecontacts|getissuers|listissuers)) permission`)
 	tokenComplaint = regexp.MustCompile(`^(?:AKV|IDX)[0-9]{5}`)
+)
+
+const (
+	keyActions     = "read|create|import|update|delete|purge|recover|backup|restore|rotate|encrypt|decrypt|wrap|unwrap|sign|verify"
+	keyPermissions = "get|list|create|import|update|delete|purge|recover|backup|restore|rotate|getrotationpolicy|setrotationpolicy|" +
+		"encrypt|decrypt|wrapKey|unwrapKey|sign|verify"
 )
 
 func firstGroup(pattern *regexp.Regexp, text string) string {

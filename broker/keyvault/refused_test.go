@@ -23,12 +23,22 @@ func TestRefusedError(t *testing.T) {
 			403, "ForbiddenByRbac", "Caller is not authorized.\r\nAction: 'Microsoft.KeyVault/vaults/secrets/setSecret/action'\r\nResource: '" + canary + "'",
 			"Microsoft.KeyVault/vaults/secrets/setSecret/action", "",
 		},
-		"an access policy":      {403, "AccessDenied", "The user 'appid=" + canary + "' does not have secrets set permission on key vault 'v'.", "secrets set", ""},
-		"an action of its own":  {403, "ForbiddenByRbac", "Action: '" + canary + "'", "", ""},
-		"a policy of its own":   {403, "AccessDenied", "does not have secrets " + canary + " permission", "", ""},
-		"another tenant":        {401, "", "AKV10032: Invalid issuer. Expected " + canary, "", "AKV10032"},
-		"an ended token":        {401, "", "IDX10223: " + canary, "", "IDX10223"},
-		"a complaint elsewhere": {401, "", canary + " AKV10032", "", ""},
+		"an access policy":     {403, "AccessDenied", "The user 'appid=" + canary + "' does not have secrets set permission on key vault 'v'.", "secrets set", ""},
+		"an action of its own": {403, "ForbiddenByRbac", "Action: '" + canary + "'", "", ""},
+		"a policy of its own":  {403, "AccessDenied", "does not have secrets " + canary + " permission", "", ""},
+		"a role on keys": {
+			403, "ForbiddenByRbac", "Caller is not authorized.\r\nAction: 'Microsoft.KeyVault/vaults/keys/sign/action'\r\nResource: '" + canary + "'",
+			"Microsoft.KeyVault/vaults/keys/sign/action", "",
+		},
+		"a role to read keys":      {403, "ForbiddenByRbac", "Action: 'Microsoft.KeyVault/vaults/keys/read'", "Microsoft.KeyVault/vaults/keys/read", ""},
+		"a role on rotations":      {403, "ForbiddenByRbac", "Action: 'Microsoft.KeyVault/vaults/keyrotationpolicies/write'", "Microsoft.KeyVault/vaults/keyrotationpolicies/write", ""},
+		"a Managed HSM's role":     {403, "", "Not authorized to access Microsoft.KeyVault/managedHsm/keys/read/action on /keys (Activity ID: " + canary + ")", "Microsoft.KeyVault/managedHsm/keys/read/action", ""},
+		"… for deleted keys":       {403, "", "Not authorized to access Microsoft.KeyVault/managedHsm/keys/deletedKeys/delete on /", "Microsoft.KeyVault/managedHsm/keys/deletedKeys/delete", ""},
+		"an access policy of keys": {403, "AccessDenied", "The user 'appid=" + canary + "' does not have keys sign permission on key vault 'v'.", "keys sign", ""},
+		"… in another case":        {403, "AccessDenied", "does not have keys wrapkey permission on key vault", "keys wrapkey", ""},
+		"another tenant":           {401, "", "AKV10032: Invalid issuer. Expected " + canary, "", "AKV10032"},
+		"an ended token":           {401, "", "IDX10223: " + canary, "", "IDX10223"},
+		"a complaint elsewhere":    {401, "", canary + " AKV10032", "", ""},
 	} {
 		t.Run(label, func(t *testing.T) {
 			body := map[string]any{"code": "Forbidden", "message": tt.message}

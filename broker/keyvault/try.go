@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// tryTimeout bounds one HTTP request and its reply, body included. The
-	// caller's deadline bounds them all together.
+	// tryTimeout bounds one HTTP request and its reply, body included, of a call
+	// that says nothing else. The caller's deadline bounds them all together.
 	tryTimeout = 2 * time.Second
 	maxTries   = 3
 	// firstBackoff is doubled by each try, and taken between half and whole.

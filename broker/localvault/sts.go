@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// DefaultAudience is Key Vault's own.
-	DefaultAudience  = "https://vault.azure.net"
+	// DefaultAudience is Key Vault's own, ManagedHSMAudience that of Managed HSMs.
+	DefaultAudience    = "https://vault.azure.net"
+	ManagedHSMAudience = "https://managedhsm.azure.net"
+
 	defaultTokenLife = time.Hour
 	// maxTokenRequest bounds the body of a token request, in bytes.
 	maxTokenRequest = 64 << 10

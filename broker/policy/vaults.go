@@ -44,6 +44,44 @@ func (e *Engine) Vaults() []NamedVault {
 // "policy/pay.cedar:3:1: the policy's id".
 type NamedVault struct{ Alias, Where string }
 
+// MayPermit reports whether some policy could permit somebody something with an
+// object of that kind in the vault. Forbids and conditions are not looked at.
+func (e *Engine) MayPermit(vault broker.Name, kind broker.Kind) bool {
+	for action, types := range e.resources {
+		t := slices.IndexFunc(types, func(t cedar.EntityType) bool { return kindOf[t] == kind })
+		if t < 0 {
+			continue
+		}
+		var at []int
+		for i, p := range e.objects.policies {
+			if p.policy.Effect() == cedar.Permit && takesVault((*ast.Policy)(p.policy.AST()).Resource, types[t], vaultUID(vault)) {
+				at = append(at, i)
+			}
+		}
+		if len(e.concerning(cedar.NewEntityUID(typeAction, cedar.String(action)), at)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// takesVault reports whether an object of type t in the vault could be in the
+// scope s.
+func takesVault(s ast.IsResourceScopeNode, t cedar.EntityType, vault cedar.EntityUID) bool {
+	wide, _ := widen(s)
+	switch s := wide.(type) {
+	case ast.ScopeTypeEq:
+		return false // of a vault itself
+	case ast.ScopeTypeIn:
+		return s.Entity == vault
+	case ast.ScopeTypeIs:
+		return s.Type == t
+	case ast.ScopeTypeIsIn:
+		return s.Type == t && s.Entity == vault
+	}
+	return true
+}
+
 // uids returns the entities that p names in its resource and its conditions.
 func uids(p *ast.Policy) []cedar.EntityUID {
 	var all []cedar.EntityUID

@@ -36,6 +36,7 @@ type localVault struct {
 	http.Handler
 	store     *localvault.Vault
 	authority string
+	audience  string // of tokens
 	secret    broker.Value
 }
 
@@ -55,6 +56,7 @@ type localVaultConfig struct {
 type vaultOptions struct {
 	retentionDays   int32
 	purgeProtection bool
+	managedHSM      bool
 	// How the application can ask for tokens beside its secret.
 	certificates []*x509.Certificate
 	federated    []localvault.Federated
@@ -65,12 +67,17 @@ type vaultOptions struct {
 }
 
 func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) {
+	audience := localvault.DefaultAudience
+	if c.store.ManagedHSM {
+		audience = localvault.ManagedHSMAudience
+	}
 	sts, err := localvault.NewSTS(localvault.STSConfig{
 		Authority:      c.authority,
 		TenantID:       localTenant,
 		ClientID:       localClientID,
 		ClientSecret:   c.secret,
 		KeyFile:        c.tokenKeyFile,
+		Audience:       audience,
 		IdentityHeader: c.identityHeader,
 		Certificates:   c.options.certificates,
 		Federated:      c.options.federated,
@@ -93,7 +100,7 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 		ManagedHSM: c.store.ManagedHSM,
 		Tokens:     sts,
 		Authority:  c.authority + "/" + localTenant,
-		Resource:   localvault.DefaultAudience,
+		Resource:   audience,
 		Simulate:   c.options.simulate.Simulation,
 		Logger:     c.store.Logger,
 	}
@@ -111,6 +118,7 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 		}),
 		store:     store,
 		authority: c.authority,
+		audience:  audience,
 		secret:    c.secret,
 	}, nil
 }
@@ -163,9 +171,10 @@ func openVaultServerAs(options vaultOptions, dir string, ln net.Listener, log *s
 	}
 	vault, err := openLocalVault(alias, localVaultConfig{
 		store: localvault.Config{
-			Path:    filepath.Join(dir, "vault.db"),
-			KeyFile: filepath.Join(dir, "vault.key"),
-			Logger:  log,
+			Path:       filepath.Join(dir, "vault.db"),
+			KeyFile:    filepath.Join(dir, "vault.key"),
+			ManagedHSM: options.managedHSM,
+			Logger:     log,
 		},
 		authority:      "https://127.0.0.1:" + port,
 		secret:         secret,

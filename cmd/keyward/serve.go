@@ -74,7 +74,7 @@ func (w wiring) check(a *app, online bool) error {
 	if !online {
 		return nil
 	}
-	return w.checkOnline(a)
+	return w.checkOnline(a, engine)
 }
 
 // checkAudit looks whether the audit log could be opened, without making it.

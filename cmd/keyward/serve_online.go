@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/keyvault"
+	"github.com/keyward/keyward/broker/policy"
 )
 
 // onlineTimeout bounds what --check --online asks of each vault. It is longer
@@ -25,7 +26,7 @@ const onlineTimeout = 30 * time.Second
 
 // checkOnline asks each vault for what the broker will ask it for, and changes
 // nothing.
-func (w wiring) checkOnline(a *app) error {
+func (w wiring) checkOnline(a *app, policies *policy.Engine) error {
 	if !w.log.Enabled(a.ctx, slog.LevelDebug) {
 		w.log = slog.New(slog.DiscardHandler) // what is wrong is said once, below
 	}
@@ -47,7 +48,7 @@ func (w wiring) checkOnline(a *app) error {
 	defer v.close() //nolint:errcheck // nothing was written
 	var failed []error
 	for _, alias := range slices.Sorted(maps.Keys(v.clients)) {
-		faults, err := tryVault(a.ctx, alias, v.clients[alias], v.hsm[alias])
+		faults, err := tryVault(a.ctx, alias, v.clients[alias], v.hsm[alias], policies)
 		if err != nil {
 			return err
 		}
@@ -61,36 +62,62 @@ func (w wiring) checkOnline(a *app) error {
 	return errors.Join(failed...)
 }
 
-// tryVault lists, reads the metadata of what it finds, and asks for a secret
-// that is not there: the vault looks at permissions before it looks for the
-// secret, so that no value has to be read. It returns what is wrong, a line each.
-//
-// Of a Managed HSM it does so with keys.
-func tryVault(ctx context.Context, alias string, c *keyvault.Client, hsm bool) ([]string, error) {
+// A trial is what is asked of a vault about one kind of objects: a list with the
+// metadata of what it finds, and one that is not there. The vault looks at
+// permissions before it looks for the object, so that no value has to be read.
+type trial struct {
+	kind     broker.Kind
+	list     func(ctx context.Context, c *keyvault.Client, vault broker.Name) error
+	get      func(ctx context.Context, c *keyvault.Client, absent broker.Name) error
+	notFound broker.Code
+}
+
+var (
+	trialOfSecrets = trial{broker.KindSecrets, listSecret, getSecret, broker.CodeSecretNotFound}
+	trialOfKeys    = trial{broker.KindKeys, listKey, getKey, broker.CodeKeyNotFound}
+)
+
+// trialsOf are those of the kinds that a vault has and policies may permit
+// something with; where that is none, of what a vault is mostly for.
+func trialsOf(vault broker.Name, hsm bool, policies *policy.Engine) []trial {
+	if hsm {
+		return []trial{trialOfKeys}
+	}
+	var all []trial
+	for _, t := range []trial{trialOfSecrets, trialOfKeys} {
+		if policies.MayPermit(vault, t.kind) {
+			all = append(all, t)
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, trialOfSecrets)
+	}
+	return all
+}
+
+// tryVault returns what is wrong with a vault, a line each.
+func tryVault(ctx context.Context, alias string, c *keyvault.Client, hsm bool, policies *policy.Engine) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
 	vault, err := broker.VaultName(alias)
 	if err != nil {
 		return nil, err
 	}
-	kind, list, get, notFound := broker.KindSecrets, listSecret, getSecret, broker.CodeSecretNotFound
-	if hsm {
-		kind, list, get, notFound = broker.KindKeys, listKey, getKey, broker.CodeKeyNotFound
-	}
-	absent, err := vault.Object(kind, "keyward-check-"+strings.ToLower(rand.Text()))
-	if err != nil {
-		return nil, err
-	}
-	err = list(ctx, c, vault)
 	var faults []string
-	if err != nil {
-		faults = append(faults, remedy(err))
-		if refused, ok := errors.AsType[*keyvault.RefusedError](err); !ok || refused.Permission == "" {
-			return faults, nil // the next call would say the same
+	for _, t := range trialsOf(vault, hsm, policies) {
+		absent, err := vault.Object(t.kind, "keyward-check-"+strings.ToLower(rand.Text()))
+		if err != nil {
+			return nil, err
 		}
-	}
-	if err = get(ctx, c, absent); err != nil && broker.CodeOf(err) != notFound {
-		faults = append(faults, remedy(err))
+		if err = t.list(ctx, c, vault); err != nil {
+			faults = append(faults, remedy(err))
+			if refused, ok := errors.AsType[*keyvault.RefusedError](err); !ok || refused.Permission == "" {
+				break // whatever is asked next, the vault would say the same
+			}
+		}
+		if err = t.get(ctx, c, absent); err != nil && broker.CodeOf(err) != t.notFound {
+			faults = append(faults, remedy(err))
+		}
 	}
 	return slices.Compact(faults), nil
 }
@@ -138,11 +165,6 @@ func remedy(err error) string {
 	return err.Error()
 }
 
-const (
-	readingRole = "Key Vault Secrets User"
-	writingRole = "Key Vault Secrets Officer"
-)
-
 // refusedRemedy is a vault's answer, and what to do about it.
 func refusedRemedy(e *keyvault.RefusedError) string {
 	code := fmt.Sprintf("%d %s", e.Status, e.Code)
@@ -151,18 +173,18 @@ func refusedRemedy(e *keyvault.RefusedError) string {
 	}
 	switch {
 	case e.Inner == keyvault.InnerForbiddenByRbac:
-		role := writingRole
-		if strings.Contains(e.Permission, "/getSecret/") || strings.Contains(e.Permission, "/readMetadata/") {
-			role = readingRole
-		}
-		if strings.Contains(e.Permission, "/readMetadata/") {
-			role += " (or, to list and no more, Key Vault Reader)"
-		}
-		return code + ": the identity lacks " + cmp.Or(e.Permission, "a data action") + "; assign it the role " + role +
-			" on the vault, which takes some minutes to be heeded"
+		return code + ": the identity lacks " + cmp.Or(e.Permission, "a data action") + "; assign it the role " + roleFor(e.Permission) +
+			" on the vault, which takes some minutes to be heeded" + unlessKeys(e.Permission)
+	case strings.Contains(e.Permission, "/managedHsm/"):
+		return code + ": the identity lacks " + e.Permission + "; assign it the role " + roleFor(e.Permission) +
+			" in the HSM itself (az keyvault role assignment create --hsm-name): Azure's own roles give no access to keys there"
 	case e.Inner == keyvault.InnerAccessDenied:
+		flag := "--secret-permissions"
+		if strings.HasPrefix(e.Permission, "keys ") {
+			flag = "--key-permissions"
+		}
 		return code + ": the vault's access policies do not give the identity " + cmp.Or(e.Permission, "the permission") +
-			"; add it (az keyvault set-policy --secret-permissions get list), or switch the vault to RBAC"
+			"; add it (az keyvault set-policy " + flag + " get list), or switch the vault to RBAC" + unlessKeys(e.Permission)
 	case e.Inner == keyvault.InnerForbiddenByFirewall, e.Inner == keyvault.InnerForbiddenByConnection:
 		return code + ": the vault's network settings do not let this host in; allow its address or subnet there, or use the private endpoint"
 	case e.Inner == keyvault.InnerForbiddenByPolicy:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -21,6 +22,9 @@ type azure struct {
 	token func(w http.ResponseWriter)
 	list  func(w http.ResponseWriter)
 	get   func(w http.ResponseWriter)
+	// The same of keys.
+	listKeys func(w http.ResponseWriter)
+	getKey   func(w http.ResponseWriter)
 }
 
 func newAzure(t *testing.T) *azure {
@@ -30,6 +34,10 @@ func newAzure(t *testing.T) *azure {
 		list:  func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"value":[],"nextLink":null}`) },
 		get: func(w http.ResponseWriter) {
 			vaultAnswers(404, "SecretNotFound", "", "A secret with (name/id) x was not found in this key vault.")(w)
+		},
+		listKeys: func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"value":[],"nextLink":null}`) },
+		getKey: func(w http.ResponseWriter) {
+			vaultAnswers(404, "KeyNotFound", "", "A key with (name/id) x was not found in this key vault.")(w)
 		},
 	}
 	z.Server = httptest.NewUnstartedServer(z)
@@ -50,6 +58,12 @@ func (z *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		z.token(w)
 	case r.URL.Path == "/secrets":
 		z.list(w)
+	case r.URL.Path == "/keys":
+		z.listKeys(w)
+	case r.URL.Path == "/keys/signer/versions":
+		_, _ = io.WriteString(w, `{"value":[{"kid":"https://`+r.Host+`/keys/signer/4fdaaf1456c7478babf4a28ddef5bdab","attributes":{"enabled":true}}]}`)
+	case strings.HasPrefix(r.URL.Path, "/keys/keyward-check-"):
+		z.getKey(w)
 	case strings.HasSuffix(r.URL.Path, "/versions"):
 		_, _ = io.WriteString(w, `{"value":[{"id":"https://`+r.Host+`/secrets/db/4fdaaf1456c7478babf4a28ddef5bdab","attributes":{"enabled":true}}]}`)
 	case strings.HasPrefix(r.URL.Path, "/secrets/keyward-check-"):
@@ -81,10 +95,33 @@ func lacksPolicy(permission string) func(http.ResponseWriter) {
 		permission+" permission on key vault 'v;location=southindia'. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287")
 }
 
+func lacksKeyRole(action string) func(http.ResponseWriter) {
+	return vaultAnswers(403, "Forbidden", "ForbiddenByRbac", "Caller is not authorized to perform action on resource.\r\nAction: 'Microsoft.KeyVault/vaults/"+action+"'\r\n")
+}
+
+func lacksHSMRole(action string) func(http.ResponseWriter) {
+	return vaultAnswers(403, "AccessDenied", "", "Not authorized to access Microsoft.KeyVault/managedHsm/"+action+" on /keys (Activity ID: 7)")
+}
+
+func lacksKeyPolicy(permission string) func(http.ResponseWriter) {
+	return vaultAnswers(403, "Forbidden", "AccessDenied", "The user, group or application 'appid=d' does not have keys "+permission+" permission on key vault 'v'.")
+}
+
 // online runs --check --online against z, its configuration changed by edits.
 func (z *azure) online(t *testing.T, edits ...string) (int, string) {
 	t.Helper()
+	return z.onlineWith(t, "", edits...)
+}
+
+// onlineWith does so with a policy in place of the usual ones.
+func (z *azure) onlineWith(t *testing.T, policy string, edits ...string) (int, string) {
+	t.Helper()
 	dir, file := serveDir(t, "127.0.0.1:0")
+	if policy != "" {
+		if err := os.WriteFile(filepath.Join(dir, "policy", "dev.cedar"), []byte(policy), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: z.Certificate().Raw})
 	if err := os.WriteFile(filepath.Join(dir, "azure.pem"), ca, 0o600); err != nil {
 		t.Fatal(err)
@@ -107,14 +144,57 @@ func (z *azure) online(t *testing.T, edits ...string) (int, string) {
 
 func TestCheckOnline(t *testing.T) {
 	z := newAzure(t)
-	for label, list := range map[string]string{
-		"an empty vault": `{"value":[],"nextLink":null}`,
-		"one secret":     `{"value":[{"id":"` + z.URL + `/secrets/db","attributes":{"enabled":true}}]}`,
+	for label, tt := range map[string]struct{ list, listKeys string }{
+		"an empty vault": {`{"value":[],"nextLink":null}`, `{"value":[],"nextLink":null}`},
+		"one of each": {
+			`{"value":[{"id":"` + z.URL + `/secrets/db","attributes":{"enabled":true}}]}`,
+			`{"value":[{"kid":"` + z.URL + `/keys/signer","attributes":{"enabled":true}}]}`,
+		},
 	} {
-		z.list = func(w http.ResponseWriter) { _, _ = io.WriteString(w, list) }
+		z.list = func(w http.ResponseWriter) { _, _ = io.WriteString(w, tt.list) }
+		z.listKeys = func(w http.ResponseWriter) { _, _ = io.WriteString(w, tt.listKeys) }
 		if rc, out := z.online(t); rc != exitOK || !strings.HasSuffix(out, "vault pay: ok\n") {
 			t.Errorf("%s: %d\n%s", label, rc, out)
 		}
+	}
+}
+
+// A vault is asked for what policies may permit, and a Managed HSM for keys.
+func TestCheckOnlineAsksForWhatPoliciesPermit(t *testing.T) {
+	none := func(http.ResponseWriter) { panic("nobody may do this") }
+	for label, tt := range map[string]struct {
+		policy        string
+		hsm           bool
+		secrets, keys bool
+	}{
+		"secrets": {policy: `permit (principal, action in Action::"readSecrets", resource in Vault::"pay");`, secrets: true},
+		"keys":    {policy: `permit (principal, action == Action::"signKey", resource == Key::"vaults/pay/keys/signer");`, keys: true},
+		"both":    {policy: `permit (principal, action, resource);`, secrets: true, keys: true},
+		"nothing": {policy: `permit (principal, action, resource in Vault::"hr");`, secrets: true},
+		"an HSM":  {policy: `permit (principal, action, resource);`, hsm: true, keys: true},
+	} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			z := newAzure(t)
+			var secrets, keys atomic.Bool
+			list, listKeys := z.list, z.listKeys
+			z.list = func(w http.ResponseWriter) { secrets.Store(true); list(w) }
+			z.listKeys = func(w http.ResponseWriter) { keys.Store(true); listKeys(w) }
+			if !tt.secrets {
+				z.list, z.get = none, none
+			}
+			if !tt.keys {
+				z.listKeys, z.getKey = none, none
+			}
+			edits := []string{}
+			if tt.hsm {
+				edits = []string{"    caFile:", "    kind: managedHsm\n    caFile:"}
+			}
+			rc, out := z.onlineWith(t, tt.policy, edits...)
+			if rc != exitOK || secrets.Load() != tt.secrets || keys.Load() != tt.keys {
+				t.Errorf("exit code %d, asked for secrets %v, for keys %v\n%s", rc, secrets.Load(), keys.Load(), out)
+			}
+		})
 	}
 }
 
@@ -129,14 +209,23 @@ func TestCheckOnlineNamesWhatIsWrong(t *testing.T) {
 	page := func(w http.ResponseWriter) { w.WriteHeader(403); _, _ = io.WriteString(w, "<html>") }
 	for label, tt := range map[string]struct {
 		token, list, get func(http.ResponseWriter)
+		listKeys, getKey func(http.ResponseWriter)
 		edits            []string
 		want             []string // a part of each line
 	}{
-		"a role, to read":     {get: lacksRole("getSecret/action"), want: []string{"403 Forbidden/ForbiddenByRbac: the identity lacks Microsoft.KeyVault/vaults/secrets/getSecret/action; assign it the role Key Vault Secrets User on"}},
-		"a role, to list":     {list: lacksRole("readMetadata/action"), want: []string{"readMetadata/action; assign it the role Key Vault Secrets User (or, to list and no more, Key Vault Reader)"}},
-		"a role, for both":    {list: lacksRole("readMetadata/action"), get: lacksRole("getSecret/action"), want: []string{"readMetadata/action", "getSecret/action"}},
-		"a policy, to list":   {list: lacksPolicy("list"), want: []string{"403 Forbidden/AccessDenied: the vault's access policies do not give the identity secrets list; add it"}},
-		"a policy, for both":  {list: lacksPolicy("list"), get: lacksPolicy("get"), want: []string{"secrets list", "secrets get"}},
+		"a role, to read":    {get: lacksRole("getSecret/action"), want: []string{"403 Forbidden/ForbiddenByRbac: the identity lacks Microsoft.KeyVault/vaults/secrets/getSecret/action; assign it the role Key Vault Secrets User on"}},
+		"a role, to list":    {list: lacksRole("readMetadata/action"), want: []string{"readMetadata/action; assign it the role Key Vault Secrets User (or, to list and no more, Key Vault Reader)"}},
+		"a role, for both":   {list: lacksRole("readMetadata/action"), get: lacksRole("getSecret/action"), want: []string{"readMetadata/action", "getSecret/action"}},
+		"a policy, to list":  {list: lacksPolicy("list"), want: []string{"403 Forbidden/AccessDenied: the vault's access policies do not give the identity secrets list; add it"}},
+		"a policy, for both": {list: lacksPolicy("list"), get: lacksPolicy("get"), want: []string{"secrets list", "secrets get"}},
+		"a role, for keys": {
+			listKeys: lacksKeyRole("keys/read"), getKey: lacksKeyRole("keys/read"),
+			want: []string{"403 Forbidden/ForbiddenByRbac: the identity lacks Microsoft.KeyVault/vaults/keys/read; assign it the role Key Vault Crypto User (or, to list and read public keys and no more, Key Vault Reader) on the vault, which takes some minutes to be heeded; or let no policy permit anything with the vault's keys"},
+		},
+		"a role, for all":     {list: lacksRole("readMetadata/action"), get: lacksRole("getSecret/action"), listKeys: lacksKeyRole("keys/read"), want: []string{"readMetadata/action", "getSecret/action", "keys/read"}},
+		"a policy, for keys":  {listKeys: lacksKeyPolicy("list"), getKey: lacksKeyPolicy("get"), want: []string{"403 Forbidden/AccessDenied: the vault's access policies do not give the identity keys list; add it (az keyvault set-policy --key-permissions get list)", "keys get"}},
+		"a role in an HSM":    {listKeys: lacksHSMRole("keys/read/action"), edits: []string{"    caFile:", "    kind: managedHsm\n    caFile:"}, want: []string{"403 AccessDenied: the identity lacks Microsoft.KeyVault/managedHsm/keys/read/action; assign it the role Managed HSM Crypto User in the HSM itself"}},
+		"an HSM's empty 401":  {listKeys: func(w http.ResponseWriter) { w.WriteHeader(401) }, edits: []string{"    caFile:", "    kind: managedHsm\n    caFile:"}, want: []string{"the vault answered 401; check that url and authority are of one cloud"}},
 		"the firewall":        {list: vaultAnswers(403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized."), want: []string{"network settings do not let this host in"}},
 		"a private endpoint":  {list: vaultAnswers(403, "Forbidden", "ForbiddenByConnection", "Public network access is disabled."), want: []string{"private endpoint"}},
 		"on behalf of":        {list: vaultAnswers(403, "Forbidden", "ForbiddenByPolicy", "The policy requires OBO"), want: []string{"for the identity alone"}},
@@ -166,6 +255,12 @@ func TestCheckOnlineNamesWhatIsWrong(t *testing.T) {
 			if tt.get != nil {
 				z.get = tt.get
 			}
+			if tt.listKeys != nil {
+				z.listKeys = tt.listKeys
+			}
+			if tt.getKey != nil {
+				z.getKey = tt.getKey
+			}
 			rc, out := z.online(t, tt.edits...)
 			_, faults, _ := strings.Cut(out, "policies: 2, ok\n")
 			lines := strings.Split(strings.TrimSuffix(faults, "\n"), "\n")
@@ -181,5 +276,25 @@ func TestCheckOnlineNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("it says too much:\n%s", out)
 			}
 		})
+	}
+}
+
+func TestRoleFor(t *testing.T) {
+	for permission, want := range map[string]string{
+		"Microsoft.KeyVault/vaults/secrets/getSecret/action":            "Key Vault Secrets User",
+		"Microsoft.KeyVault/vaults/secrets/setSecret/action":            "Key Vault Secrets Officer",
+		"Microsoft.KeyVault/vaults/keys/sign/action":                    "Key Vault Crypto User",
+		"Microsoft.KeyVault/vaults/keys/unwrap/action":                  "Key Vault Crypto User",
+		"Microsoft.KeyVault/vaults/keys/create/action":                  "Key Vault Crypto Officer",
+		"Microsoft.KeyVault/vaults/keys/delete":                         "Key Vault Crypto Officer",
+		"Microsoft.KeyVault/vaults/keyrotationpolicies/read":            "Key Vault Crypto Officer",
+		"Microsoft.KeyVault/managedHsm/keys/sign/action":                "Managed HSM Crypto User",
+		"Microsoft.KeyVault/managedHsm/keys/deletedKeys/read/action":    "Managed HSM Crypto User",
+		"Microsoft.KeyVault/managedHsm/keys/deletedKeys/recover/action": "Managed HSM Crypto Officer",
+		"": "Key Vault Secrets Officer",
+	} {
+		if got := roleFor(permission); got != want {
+			t.Errorf("%s: %s, want %s", permission, got, want)
+		}
 	}
 }

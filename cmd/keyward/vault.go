@@ -19,6 +19,7 @@ type vaultCmd struct {
 	Addr string `default:"127.0.0.1:7445" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
 
 	RetentionDays   int32    `default:"90" placeholder:"DAYS" help:"How long what is deleted can be recovered, 7 to 90 days (${default})."`
+	ManagedHSM      bool     `name:"managed-hsm" help:"Be a Managed HSM: keys alone, symmetric ones too, for tokens of its own audience. A folder is for one or the other."`
 	PurgeProtection bool     `help:"What is deleted cannot be purged before its time."`
 	Simulate        []string `placeholder:"WHAT" help:"What to try a client with; see above."`
 
@@ -30,7 +31,7 @@ type vaultCmd struct {
 
 // Help tells how to use it.
 func (*vaultCmd) Help() string {
-	return `It speaks Azure Key Vault's REST contract for secrets over HTTPS, with a token service of its own, so any Key Vault
+	return `It speaks Azure Key Vault's REST contract for secrets and keys over HTTPS, with a token service of its own, so any Key Vault
 client can use it. DIR/vault.env has what such a client needs:
 
   set -a; . .keyward/vault.env; set +a
@@ -86,7 +87,7 @@ func (c *vaultCmd) Run(a *app) error {
 	go keepFederatedToken(a.ctx, c.Data, log)
 	done := make(chan error, 1)
 	go func() { done <- vault.serve() }()
-	printClients(a.out, vault.authority, c.Data)
+	printClients(a.out, vault.authority, c.Data, c.ManagedHSM)
 	fmt.Fprintln(a.out, "ready")
 	select {
 	case <-a.ctx.Done():
@@ -116,6 +117,7 @@ func (c *vaultCmd) options(simulate simulation) (vaultOptions, error) {
 	o := vaultOptions{
 		retentionDays:   c.RetentionDays,
 		purgeProtection: c.PurgeProtection,
+		managedHSM:      c.ManagedHSM,
 		certificates:    []*x509.Certificate{cert},
 		federated:       []localvault.Federated{own},
 		imds:            c.IMDS,

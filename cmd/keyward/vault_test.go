@@ -272,7 +272,7 @@ func TestFederatedToken(t *testing.T) {
 
 func TestPrintClients(t *testing.T) {
 	var b strings.Builder
-	printClients(&b, "https://127.0.0.1:7445", "/tmp/a folder")
+	printClients(&b, "https://127.0.0.1:7445", "/tmp/a folder", false)
 	for _, want := range []string{
 		"https://127.0.0.1:7445", ". '/tmp/a folder/vault.env'", "-file '/tmp/a folder/ca.pem'",
 		"azsecrets.NewClient", "new SecretClient(process", "verify_challenge_resource=False", "disableChallengeResourceVerification()", "DisableChallengeResourceVerification = true",

@@ -18,14 +18,14 @@ type simulation struct {
 
 const simulateHelp = `With --simulate it behaves as real vaults do at times, to see what a client makes of it. Give any of these, with commas:
 
-  settle=3s         what is deleted, recovered or purged is found nowhere for that long, and a set of it meets 409
+  settle=3s         what is deleted, recovered or purged is found nowhere for that long, and to make it anew meets 409
   empty-pages       before each page of a list comes an empty one with a link to it
-  throttle          429 beyond Key Vault's limits: 300 sets or 4000 other calls in 10 seconds, or a mixture
+  throttle          429 beyond Key Vault's limits: in 10 seconds 300 sets or imports, or 20 new keys, or 4000 other calls, or a mixture
   retry-after=5s    a 429 says how long to wait; without it, it says nothing, as has been seen of Key Vault
   latency=50ms      each answer of the vault takes that much longer
   claims            the first token used is refused once with a claims challenge, until another one comes
   token-life=10m    tokens end that early; many clients take one with less than five minutes left for expired
-  deny=APPID        that application has no role: 403 ForbiddenByRbac. AZURE_CLIENT_ID is the one there is.`
+  deny=APPID        that application has no role: 403 ForbiddenByRbac, or AccessDenied of a Managed HSM. AZURE_CLIENT_ID is the one there is.`
 
 // The longest latency that the server's own time limits leave room for, and the
 // shortest life that a token reply can tell.

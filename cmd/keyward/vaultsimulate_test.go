@@ -46,4 +46,5 @@ func TestClientOfSimulatedVault(t *testing.T) {
 	}
 	t.Cleanup(client.Close)
 	brokertest.RunSecretStore(t, func(*testing.T) (broker.SecretStore, broker.Name) { return client, alias })
+	brokertest.RunKeyStore(t, func(*testing.T) (broker.KeyStore, broker.Name) { return client, alias })
 }

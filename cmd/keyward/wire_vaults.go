@@ -72,7 +72,7 @@ func (w wiring) openVault(v *vaults, alias string, c vaultConfig, tel *telemetry
 			return err
 		}
 		v.closers = append(v.closers, local.store.Close)
-		transport, scope = inProcess{local}, localvault.DefaultAudience+"/.default"
+		transport, scope = inProcess{local}, local.audience+"/.default"
 		c.URL = local.authority
 		c.Credential.ClientSecret = &clientSecretConfig{
 			TenantID: localTenant, ClientID: localClientID, Authority: local.authority, secretText: local.secret,

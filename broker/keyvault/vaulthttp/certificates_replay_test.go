@@ -168,7 +168,8 @@ func signRequest(csr []byte) (leaf, authority []byte, err error) {
 // make.
 func (v *replayVault) seedCertificates(t *testing.T, s recordings.Scenario) {
 	t.Helper()
-	made, listed := make(map[string]bool), make(map[string]bool) // by name; whether it is deleted
+	type item struct{ deleted, disabled bool }
+	made, listed := make(map[string]bool), make(map[string]item)
 	for _, step := range s.Steps {
 		u, err := url.Parse(step.Request.URL)
 		if err != nil {
@@ -185,7 +186,9 @@ func (v *replayVault) seedCertificates(t *testing.T, s recordings.Scenario) {
 		items, _ := want.body["value"].([]any)
 		for _, one := range items {
 			if id, err := url.Parse(text(one, "id")); err == nil && !strings.Contains(id.Path, "/issuers/") {
-				listed[strings.Split(id.Path, "/")[2]] = parts[1] == "deletedcertificates"
+				listed[strings.Split(id.Path, "/")[2]] = item{
+					deleted: parts[1] == "deletedcertificates", disabled: at(one, "attributes", "enabled") == false,
+				}
 			}
 		}
 	}
@@ -201,8 +204,9 @@ func (v *replayVault) seedCertificates(t *testing.T, s recordings.Scenario) {
 		if made[name] {
 			continue
 		}
-		send(http.MethodPost, "/certificates/"+name+"/create", json.RawMessage(`{"policy":{"issuer":{"name":"Self"},"x509_props":{"subject":"CN=a"}}}`), http.StatusAccepted)
-		if listed[name] {
+		body := fmt.Sprintf(`{"policy":{"issuer":{"name":"Self"},"x509_props":{"subject":"CN=a"}},"attributes":{"enabled":%v}}`, !listed[name].disabled)
+		send(http.MethodPost, "/certificates/"+name+"/create", json.RawMessage(body), http.StatusAccepted)
+		if listed[name].deleted {
 			send(http.MethodDelete, "/certificates/"+name, nil, http.StatusOK)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // The operations on certificates, by what they do.
 var (
 	opCreateCertificate   = operation{permission: "certificates/create/action", act: (*handler).createCertificate}
-	opImportCertificate   = operation{permission: importsCertificate, act: (*handler).importCertificate}
+	opImportCertificate   = operation{permission: "certificates/import/action", act: (*handler).importCertificate}
 	opGetCertificate      = operation{permission: "certificates/read", act: (*handler).getCertificate}
 	opUpdateCertificate   = operation{permission: "certificates/update/action", act: (*handler).updateCertificate}
 	opDeleteCertificate   = operation{permission: "certificates/delete", act: (*handler).deleteCertificate}
@@ -35,9 +35,6 @@ var (
 	opChangeIssuer        = operation{permission: "certificatecas/write", act: (*handler).refuseIssuer}
 	opDeleteIssuer        = operation{permission: "certificatecas/delete", act: (*handler).refuseIssuer}
 )
-
-// importsCertificate is told apart by the limits of how often.
-const importsCertificate = "certificates/import/action"
 
 // certificateOperations are what the last part of /certificates/{name}/… stands for.
 var certificateOperations = map[string]actions{

@@ -173,7 +173,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e.inner != "" {
 		body.Inner = &keyvault.InnerError{Code: e.inner}
 	}
-	write(w, e.status, keyvault.ErrorReply{Error: body})
+	h.write(w, e.status, keyvault.ErrorReply{Error: body})
 }
 
 // translate returns a store's error in Key Vault's terms.

@@ -8,6 +8,7 @@
 package vaulthttp
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -95,6 +96,9 @@ func New(c Config) http.Handler {
 	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
 	}
+	if c.Simulate.Settle > 0 && c.Keys != nil {
+		h.Keys = newSettlingKeys(c.Keys, c.Simulate.Settle)
+	}
 	return h
 }
 
@@ -138,7 +142,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		made = reply{status: http.StatusOK, body: v}
 	}
 	maps.Copy(header, made.header)
-	write(w, made.status, made.body)
+	h.write(w, made.status, made.body)
 }
 
 // reply is a success that has more than a body.
@@ -251,8 +255,11 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-func write(w http.ResponseWriter, status int, v any) {
+func (h *handler) write(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
+	if err == nil && h.ManagedHSM {
+		body, err = alphabetical(body)
+	}
 	if err != nil {
 		// Nothing here fails to encode; were it so, an empty 500 tells no value.
 		w.WriteHeader(http.StatusInternalServerError)
@@ -261,6 +268,19 @@ func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client went away
+}
+
+// alphabetical returns JSON with the members of all objects in the order of their
+// names, as a Managed HSM writes them.
+func alphabetical(body []byte) ([]byte, error) {
+	defer clear(body)
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v) // which sorts the keys of maps
 }
 
 func newRequestID() string {

@@ -8,22 +8,22 @@ import (
 
 // The operations on keys, by what they do.
 var (
-	opCreateKey      = operation{permission: "keys/create/action", act: (*handler).createKey}
+	opCreateKey      = operation{permission: "keys/create/action", hsm: "keys/create", act: (*handler).createKey}
 	opImportKey      = operation{permission: "keys/import/action", act: (*handler).importKey}
-	opGetKey         = operation{permission: "keys/read", act: (*handler).getKey}
-	opUpdateKey      = operation{permission: "keys/update/action", act: (*handler).updateKey}
+	opGetKey         = operation{permission: "keys/read", hsm: "keys/read/action", act: (*handler).getKey}
+	opUpdateKey      = operation{permission: "keys/update/action", hsm: "keys/write/action", act: (*handler).updateKey}
 	opDeleteKey      = operation{permission: "keys/delete", act: (*handler).deleteKey}
-	opListKeys       = operation{permission: "keys/read", act: (*handler).listKeys, lists: true}
-	opKeyVersions    = operation{permission: "keys/read", act: (*handler).listKeyVersions, lists: true}
-	opGetDeletedKey  = operation{permission: "keys/read", act: (*handler).getDeletedKey}
-	opDeletedKeys    = operation{permission: "keys/read", act: (*handler).listDeletedKeys, lists: true}
-	opRecoverKey     = operation{permission: "keys/recover/action", act: (*handler).recoverKey}
-	opPurgeKey       = operation{permission: "keys/purge/action", act: (*handler).purgeKey}
+	opListKeys       = operation{permission: "keys/read", hsm: "keys/read/action", act: (*handler).listKeys, lists: true}
+	opKeyVersions    = operation{permission: "keys/read", hsm: "keys/read/action", act: (*handler).listKeyVersions, lists: true}
+	opGetDeletedKey  = operation{permission: "keys/read", hsm: "keys/deletedKeys/read/action", act: (*handler).getDeletedKey}
+	opDeletedKeys    = operation{permission: "keys/read", hsm: "keys/deletedKeys/read/action", act: (*handler).listDeletedKeys, lists: true}
+	opRecoverKey     = operation{permission: "keys/recover/action", hsm: "keys/deletedKeys/recover/action", act: (*handler).recoverKey}
+	opPurgeKey       = operation{permission: "keys/purge/action", hsm: "keys/deletedKeys/delete", act: (*handler).purgeKey}
 	opBackupKey      = operation{permission: "keys/backup/action", act: (*handler).backupKey}
 	opRestoreKey     = operation{permission: "keys/restore/action", act: (*handler).restoreKey}
 	opRotateKey      = operation{permission: "keys/rotate/action", act: (*handler).rotateKey}
-	opRotationPolicy = operation{permission: "keyrotationpolicies/read", act: (*handler).getRotationPolicy}
-	opSetRotation    = operation{permission: "keyrotationpolicies/write", act: (*handler).updateRotationPolicy}
+	opRotationPolicy = operation{permission: "keyrotationpolicies/read", hsm: "keys/read/action", act: (*handler).getRotationPolicy}
+	opSetRotation    = operation{permission: "keyrotationpolicies/write", hsm: "keys/write/action", act: (*handler).updateRotationPolicy}
 )
 
 // keyOperations are what the last part of /keys/{name}/… stands for.

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keyward/keyward/broker/keyvault/vaulthttp"
 )
 
 const (
@@ -166,6 +168,19 @@ func TestAbsent(t *testing.T) {
 			method, path, _ := strings.Cut(target, " ")
 			resp, got := v.do(t, method, path+"?api-version=7.4", "{}")
 			if resp.StatusCode != http.StatusNotFound || text(got, "error", "code") != "NotFound" {
+				t.Errorf("%s: %d %v", target, resp.StatusCode, got)
+			}
+		}
+	})
+	t.Run("a Managed HSM's own", func(t *testing.T) {
+		v := vaultOfKeys(t, vaulthttp.Config{ManagedHSM: true})
+		for _, target := range []string{
+			"GET /secrets", "PUT /secrets/db", "POST /rng", "GET /keys/providers/Microsoft.Authorization/roleAssignments",
+			"GET /providers/Microsoft.Authorization/roleDefinitions", "POST /backup", "POST /securitydomain/download", "GET /settings",
+		} {
+			method, path, _ := strings.Cut(target, " ")
+			resp, got := v.do(t, method, path+"?api-version=7.4", "{}")
+			if resp.StatusCode/100 != 4 {
 				t.Errorf("%s: %d %v", target, resp.StatusCode, got)
 			}
 		}

@@ -129,8 +129,19 @@ func errorCode(body map[string]any) string {
 	return strings.TrimSuffix(text(body, "error", "code")+"/"+text(body, "error", "innererror", "code"), "/")
 }
 
-// fields returns the names of all fields in v, those of a list's items as one.
-// An id's name says how many parts it has: whether there is a version.
+// told are the fields that a vault fills with what it was asked for, or always
+// alike: their values are compared, and of others their types alone.
+var told = map[string]bool{
+	"alg": true, "contentType": true, "crv": true, "e": true, "enabled": true, "exportable": true, "kty": true, "key_ops[]": true,
+	"recoverableDays": true, "recoveryLevel": true, "type": true, "timeAfterCreate": true, "timeBeforeExpiry": true, "expiryTime": true,
+}
+
+// sized are those of which the length is compared.
+var sized = map[string]bool{"n": true, "x": true, "y": true}
+
+// fields returns the names of all fields in v with their types, those of a list's
+// items as one. An id's name says how many parts it has: whether there is a
+// version.
 func fields(v any) []string {
 	names := make(map[string]bool)
 	var walk func(path string, v any)
@@ -142,13 +153,25 @@ func fields(v any) []string {
 				if id, ok := value.(string); ok && (key == "id" || key == "kid" || key == "recoveryId") {
 					name += fmt.Sprint("/", strings.Count(id, "/"))
 				}
-				names[name] = true
 				walk(name, value)
 			}
 		case []any:
+			names[path+": list"] = true
 			for _, item := range v {
 				walk(path+"[]", item)
 			}
+		default:
+			last := path[strings.LastIndex(path, ".")+1:]
+			switch text, _ := v.(string); {
+			case told[last]:
+				path += fmt.Sprintf(" = %v", v)
+			case sized[last]:
+				path += fmt.Sprintf(": %d characters", len(text))
+			case last == "nextLink": // where a list ends is the store's matter
+			default:
+				path += fmt.Sprintf(": %T", v)
+			}
+			names[path] = true
 		}
 	}
 	walk("", v)

@@ -22,8 +22,10 @@ type operation struct {
 	// permission is the data action that Azure's roles give, without the
 	// provider before it.
 	permission string
-	act        action
-	lists      bool
+	// hsm is what a Managed HSM calls it where that is something else.
+	hsm   string
+	act   action
+	lists bool
 }
 
 type action func(h *handler, ctx context.Context, r request) (any, error)

@@ -1,6 +1,7 @@
 package vaulthttp
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -105,6 +106,9 @@ func (h *handler) deny(apps []string) check {
 		if !slices.ContainsFunc(apps, func(app string) bool { return strings.EqualFold(app, who.app()) }) {
 			return nil
 		}
+		if h.ManagedHSM {
+			return c.deniedByHSM()
+		}
 		vault := h.Vault.VaultAlias()
 		resource := "/subscriptions/local/resourcegroups/local/providers/microsoft.keyvault/vaults/" + vault
 		if !c.route.name.IsZero() {
@@ -122,6 +126,19 @@ func (h *handler) deny(apps []string) check {
 				"DecisionReason: 'DeniedWithNoValidRBAC' \r\n" +
 				"Vault: " + vault + ";location=" + region + "\r\n",
 		}
+	}
+}
+
+// deniedByHSM refuses in the words of a Managed HSM, which has roles of its own.
+func (c call) deniedByHSM() error {
+	on := "/keys"
+	if !c.route.name.IsZero() {
+		on += "/" + c.route.name.ObjectName()
+	}
+	return &refusal{
+		status: http.StatusForbidden, code: keyvault.InnerAccessDenied,
+		message: "Not authorized to access Microsoft.KeyVault/managedHsm/" + cmp.Or(c.route.hsm, c.route.permission) +
+			" on " + on + " (Activity ID: " + newRequestID() + ")",
 	}
 }
 

@@ -12,13 +12,10 @@ import (
 	"github.com/keyward/keyward/broker/keyvault"
 )
 
-// settling is a store whose deletes, recoveries and purges take their time to be seen.
-// Until then, what was moved is found neither among the live secrets nor among
-// the deleted ones, and its name cannot be set.
-//
-// It is for vaulthttp only: some of its errors are Key Vault's words already.
-type settling struct {
-	broker.SecretStore
+// unsettled are the deletes, recoveries and purges that readers do not see yet.
+// Until then, what was moved is found neither among the live ones nor among the
+// deleted ones, and its name cannot be used.
+type unsettled struct {
 	takes time.Duration
 
 	mu    sync.Mutex
@@ -30,27 +27,39 @@ type settlingMove struct {
 	until     time.Time
 }
 
-func newSettling(s broker.SecretStore, takes time.Duration) *settling {
-	return &settling{SecretStore: s, takes: takes, moves: map[broker.Name]settlingMove{}}
+func newUnsettled(takes time.Duration) *unsettled {
+	return &unsettled{takes: takes, moves: map[broker.Name]settlingMove{}}
 }
 
 // moved notes a move, and forgets those that have settled.
-func (s *settling) moved(name broker.Name, recovered bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (u *unsettled) moved(name broker.Name, recovered bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(s.moves, func(_ broker.Name, m settlingMove) bool { return !now.Before(m.until) })
-	s.moves[name.Base()] = settlingMove{recovered: recovered, until: now.Add(s.takes)}
+	maps.DeleteFunc(u.moves, func(_ broker.Name, m settlingMove) bool { return !now.Before(m.until) })
+	u.moves[name.Base()] = settlingMove{recovered: recovered, until: now.Add(u.takes)}
 }
 
-func (s *settling) moving(name broker.Name) (deleted, recovered bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m, ok := s.moves[name.Base()]
+func (u *unsettled) moving(name broker.Name) (deleted, recovered bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	m, ok := u.moves[name.Base()]
 	if !ok || !time.Now().Before(m.until) {
 		return false, false
 	}
 	return !m.recovered, m.recovered
+}
+
+// settling is a store of secrets whose moves take their time.
+//
+// It is for vaulthttp only: some of its errors are Key Vault's words already.
+type settling struct {
+	broker.SecretStore
+	*unsettled
+}
+
+func newSettling(s broker.SecretStore, takes time.Duration) *settling {
+	return &settling{SecretStore: s, unsettled: newUnsettled(takes)}
 }
 
 // live fails for what was recovered and is not seen yet.
@@ -78,10 +87,7 @@ func (s *settling) GetSecret(ctx context.Context, name broker.Name) (broker.Secr
 
 func (s *settling) SetSecret(ctx context.Context, name broker.Name, n broker.NewSecret) (broker.Secret, error) {
 	if _, recovered := s.moving(name); recovered {
-		return broker.Secret{}, &refusal{
-			status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingRecovered,
-			message: "Secret is currently being recovered.",
-		}
+		return broker.Secret{}, beingRecovered("Secret")
 	}
 	if err := s.gone(name); err != nil {
 		return broker.Secret{}, err
@@ -160,4 +166,11 @@ func (s *settling) ListSecretVersions(ctx context.Context, name broker.Name) ([]
 		return nil, err
 	}
 	return s.SecretStore.ListSecretVersions(ctx, name)
+}
+
+func beingRecovered(what string) error {
+	return &refusal{
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingRecovered,
+		message: what + " is currently being recovered.",
+	}
 }
