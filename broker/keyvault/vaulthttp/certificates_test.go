@@ -7,9 +7,11 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/keyvault/vaulthttp"
@@ -342,5 +344,55 @@ func TestThrottledImports(t *testing.T) {
 		if refused != 5 {
 			t.Errorf("%d of 305 imports are refused, want 5", refused)
 		}
+	})
+}
+
+// While a delete or a recovery settles, a certificate is on neither side.
+func TestSimulateSettleCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newCertificateVault(t, vaulthttp.Simulation{Settle: 3 * time.Second})
+		v.create(t, "c", policyOfSelf)
+		v.create(t, "other", policyOfSelf)
+		if gone := v.expect(t, "DELETE", "/certificates/c", "", 200, ""); strings.Count(text(gone, "id"), "/") != 5 || gone["pending"] == nil {
+			t.Errorf("a settling delete: %v", gone)
+		}
+		time.Sleep(3*time.Second - time.Millisecond)
+		for target, want := range map[string]string{
+			"GET /certificates/c": "404 CertificateNotFound", "GET /deletedcertificates/c": "404 CertificateNotFound",
+			"POST /certificates/c/create": "409 Conflict/ObjectIsBeingDeleted", "POST /deletedcertificates/c/recover": "409 Conflict/ObjectIsBeingDeleted",
+			"DELETE /deletedcertificates/c": "409 Conflict/ObjectIsBeingDeleted", "GET /certificates/other": "200 ",
+		} {
+			method, path, _ := strings.Cut(target, " ")
+			status, code, _ := strings.Cut(want, " ")
+			number, err := strconv.Atoi(status)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.expect(t, method, path, policyOfSelf, number, code)
+		}
+		if items, _ := v.expect(t, "GET", "/deletedcertificates", "", 200, "")["value"].([]any); len(items) != 0 {
+			t.Errorf("listed before it settled: %v", items)
+		}
+		time.Sleep(time.Millisecond)
+		v.expect(t, "GET", "/deletedcertificates/c", "", 200, "")
+		v.expect(t, "POST", "/deletedcertificates/c/recover", "", 200, "")
+		for _, target := range []string{"", "/policy", "/versions"} {
+			v.expect(t, "GET", "/certificates/c"+target, "", 404, "CertificateNotFound")
+		}
+		v.expect(t, "GET", "/certificates/c/pending", "", 404, "PendingCertificateNotFound")
+		v.expect(t, "PATCH", "/certificates/c", "{}", 404, "CertificateNotFound")
+		v.expect(t, "POST", "/certificates/c/backup", "", 404, "CertificateNotFound")
+		v.expect(t, "POST", "/certificates/c/create", policyOfSelf, 409, "Conflict/ObjectIsBeingRecovered")
+		if items, _ := v.expect(t, "GET", "/certificates", "", 200, "")["value"].([]any); len(items) != 1 {
+			t.Errorf("listed before it settled: %v", items)
+		}
+		time.Sleep(3 * time.Second)
+		v.expect(t, "GET", "/certificates/c", "", 200, "")
+		v.expect(t, "DELETE", "/certificates/c", "", 200, "")
+		time.Sleep(3 * time.Second)
+		v.expect(t, "DELETE", "/deletedcertificates/c", "", 204, "")
+		v.expect(t, "POST", "/certificates/c/create", policyOfSelf, 409, "Conflict/ObjectIsBeingDeleted")
+		time.Sleep(3 * time.Second)
+		v.create(t, "c", policyOfSelf)
 	})
 }

@@ -99,6 +99,9 @@ func New(c Config) http.Handler {
 	if c.Simulate.Settle > 0 && c.Keys != nil {
 		h.Keys = newSettlingKeys(c.Keys, c.Simulate.Settle)
 	}
+	if c.Simulate.Settle > 0 && c.Certificates != nil {
+		h.Certificates = newSettlingCertificates(c.Certificates, c.Simulate.Settle)
+	}
 	return h
 }
 
