@@ -68,9 +68,13 @@ func (c *Client) wholeCertificate(n broker.Name, w CertificateBundle) (broker.Ce
 	return w.As(n, key, secret), nil
 }
 
-// partner returns the name of the key or the secret of the certificate n. One of
-// another name would lead whoever may have this certificate to another secret.
+// partner returns the name of the key or the secret of the certificate n, none if
+// it has none to show. One of another name would lead whoever may have this
+// certificate to another secret.
 func (c *Client) partner(n broker.Name, kind broker.Kind, id string) (broker.Name, error) {
+	if id == "" {
+		return broker.Name{}, nil
+	}
 	p, err := c.nameOf(n, kind, id)
 	if err != nil {
 		return broker.Name{}, err

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,7 @@ func TestHalfACertificate(t *testing.T) {
 	x5t, cer := base64URL(string(sum[:])), base64.StdEncoding.EncodeToString(der)
 	other := aCertificate(t)
 	otherSum := sha1.Sum(other)
-	trailing := append(der[:len(der):len(der)], 0)
+	trailing := append(slices.Clip(der), 0)
 	trailingSum := sha1.Sum(trailing)
 	garbage := sha1.Sum([]byte("garbage"))
 	replace := func(from, to string) string {
@@ -197,6 +198,15 @@ func TestHalfACertificate(t *testing.T) {
 		got, err := bundleCalls["merge"].do(t.Context(), certificateVault(t, 201, whole), certificateNamed(t, "c"), other)
 		wantNothing(t, got, err)
 	})
+}
+
+// Key Vault's contract does not promise a key and a secret to show.
+func TestCertificateWithoutItsPair(t *testing.T) {
+	got, err := certificateVault(t, 200, strings.Replace(certificateBody(aCertificate(t)), certificatePair+",", "", 1)).
+		GetCertificate(t.Context(), certificateNamed(t, "c"))
+	if err != nil || got.DER == nil || !got.Key.IsZero() || !got.Secret.IsZero() {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 // What is being made has a policy, and nothing else; what an import or a merge has

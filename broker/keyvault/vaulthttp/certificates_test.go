@@ -396,3 +396,17 @@ func TestSimulateSettleCertificates(t *testing.T) {
 		v.create(t, "c", policyOfSelf)
 	})
 }
+
+// What is being made for the first time is listed nowhere, even where it is asked
+// for.
+func TestIncludePending(t *testing.T) {
+	v := newCertificateVault(t, vaulthttp.Simulation{})
+	v.create(t, "u", policyOfUnknown)
+	v.create(t, "c", policyOfSelf)
+	for _, query := range []string{"", "&includePending=false", "&includePending=true"} {
+		resp, got := v.do(t, "GET", "/certificates?api-version=7.4"+query, "")
+		if items, _ := got["value"].([]any); resp.StatusCode != 200 || len(items) != 1 || !strings.HasSuffix(text(items[0], "id"), "/certificates/c") {
+			t.Errorf("%s: %d %v", query, resp.StatusCode, got)
+		}
+	}
+}
