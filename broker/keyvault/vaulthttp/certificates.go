@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/keyward/keyward/broker"
@@ -95,16 +96,34 @@ func (h *handler) updateCertificatePolicy(ctx context.Context, r request) (any, 
 	return r.policyOr(p, err)
 }
 
-// listCertificates lists what has a version. Key Vault's includePending adds those
-// whose first is being made: a store does not list them.
+// A PendingLister is a broker.CertificateStore that lists as well what is being
+// made for the first time. Without it, includePending has no effect.
+type PendingLister interface {
+	// ListCertificatesAndPending is as ListCertificates.
+	ListCertificatesAndPending(ctx context.Context, vault broker.Name, p broker.Page) (broker.CertificatePage, error)
+}
+
+// andPending marks the token of a page of a list with what is being made: Key
+// Vault's links to the next page say it in no other way. No name begins like this.
+const andPending = "&"
+
 func (h *handler) listCertificates(ctx context.Context, r request) (any, error) {
 	size, token, err := r.page()
 	if err != nil {
 		return nil, err
 	}
-	page, err := h.Certificates.ListCertificates(ctx, h.Vault, broker.Page{Size: size, Token: token})
+	token, marked := strings.CutPrefix(token, andPending)
+	asked := marked || strings.EqualFold(r.query.Get("includePending"), "true")
+	all, mark := h.Certificates.ListCertificates, ""
+	if asked && h.pending != nil {
+		all, mark = h.pending.ListCertificatesAndPending, andPending
+	}
+	page, err := all(ctx, h.Vault, broker.Page{Size: size, Token: token})
 	if err != nil {
 		return nil, err
+	}
+	if page.Next != "" {
+		page.Next = mark + page.Next
 	}
 	return list(r, "/certificates", page.Certificates, r.certificateItem, page.Next, size), nil
 }

@@ -94,11 +94,14 @@ func (r request) refuseDeletedCertificate(err error) error {
 }
 
 // deletedCertificate returns c as the reply about one certificate has it: its id
-// has a version, which is that of its key.
+// has a version.
 func (h *handler) deletedCertificate(ctx context.Context, r request, c broker.DeletedCertificate) keyvault.DeletedCertificateBundle {
 	w := keyvault.DeletedCertificateBundle{Deletion: r.deletedAt(c), CertificateBundle: h.certificate(ctx, r, c.Certificate)}
-	if v := c.Key.Version(); v != "" {
-		w.ID += "/" + v
+	if h.certVersions != nil {
+		// A certificate that was purged or recovered meanwhile has its old id.
+		if v, err := h.certVersions.DeletedVersion(ctx, c.Name); err == nil {
+			w.ID += "/" + v
+		}
 	}
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -383,8 +384,11 @@ func TestSimulateSettleCertificates(t *testing.T) {
 		v.expect(t, "PATCH", "/certificates/c", "{}", 404, "CertificateNotFound")
 		v.expect(t, "POST", "/certificates/c/backup", "", 404, "CertificateNotFound")
 		v.expect(t, "POST", "/certificates/c/create", policyOfSelf, 409, "Conflict/ObjectIsBeingRecovered")
-		if items, _ := v.expect(t, "GET", "/certificates", "", 200, "")["value"].([]any); len(items) != 1 {
-			t.Errorf("listed before it settled: %v", items)
+		for _, query := range []string{"", "&includePending=true"} {
+			_, got := v.do(t, "GET", "/certificates?api-version=7.4"+query, "")
+			if items, _ := got["value"].([]any); len(items) != 1 {
+				t.Errorf("listed before it settled: %v", got)
+			}
 		}
 		time.Sleep(3 * time.Second)
 		v.expect(t, "GET", "/certificates/c", "", 200, "")
@@ -397,16 +401,49 @@ func TestSimulateSettleCertificates(t *testing.T) {
 	})
 }
 
-// What is being made for the first time is listed nowhere, even where it is asked
-// for.
+// What is being made for the first time is listed where it is asked for, on each
+// page.
 func TestIncludePending(t *testing.T) {
 	v := newCertificateVault(t, vaulthttp.Simulation{})
+	for _, name := range []string{"a", "c"} {
+		v.create(t, name, policyOfUnknown)
+	}
+	for _, name := range []string{"b", "d"} {
+		v.create(t, name, policyOfSelf)
+	}
+	for query, want := range map[string]string{"": "bd", "&includePending=false": "bd", "&includePending=true": "abcd", "&includePending=True": "abcd"} {
+		got := ""
+		for next := "/certificates?api-version=7.4&maxresults=1" + query; next != ""; {
+			resp, page := v.do(t, "GET", next, "")
+			items, _ := page["value"].([]any)
+			if resp.StatusCode != 200 || len(items) > 1 {
+				t.Fatalf("%s: %d %v", next, resp.StatusCode, page)
+			}
+			for _, item := range items {
+				got += path.Base(text(item, "id"))
+				if made := at(item, "x5t") != nil; made != strings.Contains("bd", path.Base(text(item, "id"))) {
+					t.Errorf("an item: %v", item)
+				}
+			}
+			next = strings.TrimPrefix(text(page, "nextLink"), "https://dev.vault.example:443")
+		}
+		if got != want {
+			t.Errorf("%q lists %q, want %q", query, got, want)
+		}
+	}
+}
+
+// What is deleted while it is being made has a version in its id, and nothing of a
+// certificate.
+func TestDeletedInTheMaking(t *testing.T) {
+	v := newCertificateVault(t, vaulthttp.Simulation{})
 	v.create(t, "u", policyOfUnknown)
-	v.create(t, "c", policyOfSelf)
-	for _, query := range []string{"", "&includePending=false", "&includePending=true"} {
-		resp, got := v.do(t, "GET", "/certificates?api-version=7.4"+query, "")
-		if items, _ := got["value"].([]any); resp.StatusCode != 200 || len(items) != 1 || !strings.HasSuffix(text(items[0], "id"), "/certificates/c") {
-			t.Errorf("%s: %d %v", query, resp.StatusCode, got)
+	for _, line := range []string{"DELETE /certificates/u", "GET /deletedcertificates/u"} {
+		method, target, _ := strings.Cut(line, " ")
+		got := v.expect(t, method, target, "", 200, "")
+		version := path.Base(text(got, "id"))
+		if strings.Count(text(got, "id"), "/") != 5 || version == versionOfZeros || got["cer"] != nil || got["kid"] != nil || got["policy"] == nil || got["pending"] == nil {
+			t.Errorf("%s: %v", line, got)
 		}
 	}
 }

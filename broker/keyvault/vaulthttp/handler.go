@@ -75,10 +75,12 @@ type Config struct {
 
 type handler struct {
 	Config
-	versions    DeletedVersioner // nil if the store is none
-	keyVersions DeletedVersioner // the same
-	operations  OperationTeller  // the same
-	asked       []check
+	versions     DeletedVersioner // nil if the store is none
+	keyVersions  DeletedVersioner // the same
+	certVersions DeletedVersioner // the same
+	operations   OperationTeller  // the same
+	pending      PendingLister    // the same
+	asked        []check
 }
 
 // New returns a handler. It may serve concurrently.
@@ -91,7 +93,9 @@ func New(c Config) http.Handler {
 	}
 	h.versions, _ = c.Secrets.(DeletedVersioner)
 	h.keyVersions, _ = c.Keys.(DeletedVersioner)
+	h.certVersions, _ = c.Certificates.(DeletedVersioner)
 	h.operations, _ = c.Certificates.(OperationTeller)
+	h.pending, _ = c.Certificates.(PendingLister)
 	h.asked = h.checks(c.Simulate)
 	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
@@ -100,7 +104,11 @@ func New(c Config) http.Handler {
 		h.Keys = newSettlingKeys(c.Keys, c.Simulate.Settle)
 	}
 	if c.Simulate.Settle > 0 && c.Certificates != nil {
-		h.Certificates = newSettlingCertificates(c.Certificates, c.Simulate.Settle)
+		s := newSettlingCertificates(c.Certificates, c.Simulate.Settle)
+		h.Certificates = s
+		if s.pending != nil {
+			h.pending = s
+		}
 	}
 	return h
 }

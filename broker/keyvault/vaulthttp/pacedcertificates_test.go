@@ -76,6 +76,17 @@ func (s *pacedCertificates) ListDeletedCertificates(ctx context.Context, vault b
 	return page, err
 }
 
+// DeletedVersion makes the ids of what is soft-deleted whole.
+func (s *pacedCertificates) DeletedVersion(ctx context.Context, n broker.Name) (string, error) {
+	v, ok := s.CertificateStore.(interface {
+		DeletedVersion(ctx context.Context, n broker.Name) (string, error)
+	})
+	if !ok {
+		return "", &broker.Error{Code: broker.CodeNotSupported}
+	}
+	return v.DeletedVersion(ctx, n)
+}
+
 // HasOperation is the store's.
 func (s *pacedCertificates) HasOperation(ctx context.Context, n broker.Name) (bool, error) {
 	t, ok := s.CertificateStore.(interface {

@@ -13,10 +13,12 @@ import (
 type settlingCertificates struct {
 	broker.CertificateStore
 	*unsettled
+	pending PendingLister // nil if the store is none
 }
 
 func newSettlingCertificates(s broker.CertificateStore, takes time.Duration) *settlingCertificates {
-	return &settlingCertificates{CertificateStore: s, unsettled: newUnsettled(takes)}
+	pending, _ := s.(PendingLister)
+	return &settlingCertificates{CertificateStore: s, unsettled: newUnsettled(takes), pending: pending}
 }
 
 // live fails for what was recovered and is not seen yet.
@@ -105,6 +107,13 @@ func (s *settlingCertificates) ListDeletedCertificates(ctx context.Context, vaul
 
 func (s *settlingCertificates) ListCertificates(ctx context.Context, vault broker.Name, p broker.Page) (broker.CertificatePage, error) {
 	page, err := s.CertificateStore.ListCertificates(ctx, vault, p)
+	page.Certificates = slices.DeleteFunc(page.Certificates, func(c broker.Certificate) bool { return s.live(c.Name) != nil })
+	return page, err
+}
+
+// ListCertificatesAndPending implements PendingLister where the store does.
+func (s *settlingCertificates) ListCertificatesAndPending(ctx context.Context, vault broker.Name, p broker.Page) (broker.CertificatePage, error) {
+	page, err := s.pending.ListCertificatesAndPending(ctx, vault, p)
 	page.Certificates = slices.DeleteFunc(page.Certificates, func(c broker.Certificate) bool { return s.live(c.Name) != nil })
 	return page, err
 }
