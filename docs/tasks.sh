@@ -20,29 +20,29 @@ fi
 keyward() { "$KEYWARD" "$@"; }
 say() { printf '\n== %s\n' "$*"; }
 
-# ready FILE waits until FILE says so.
+# ready NAME WORDS waits until what NAME printed has the words.
 ready() {
 	for _ in $(seq 600); do
-		! grep -qx ready "$1" || return 0
+		! grep -q "$2" "$dir/$1.log" || return 0
 		sleep 0.1
 	done
-	echo "not ready:" "$1" >&2
-	cat "$1" "${1%.out}.err" >&2
+	echo "$1 is not ready:" >&2
+	cat "$dir/$1.log" >&2
 	return 1
 }
 
 say 'a vault, and something that issues TLS certificates'
-keyward vault --data "$dir/vault" --addr 127.0.0.1:0 > "$dir/vault.out" 2> "$dir/vault.err" &
-keyward dev --data "$dir/dev" --grpc 127.0.0.1:0 --http 127.0.0.1:0 --vault 127.0.0.1:0 --admin 127.0.0.1:0 > "$dir/dev.out" 2> "$dir/dev.err" &
-ready "$dir/vault.out"
-ready "$dir/dev.out"
+keyward vault --data "$dir/vault" --addr 127.0.0.1:0 &> "$dir/vault.log" &
+keyward dev --data "$dir/dev" --grpc 127.0.0.1:0 --http 127.0.0.1:0 --vault 127.0.0.1:0 --admin 127.0.0.1:0 &> "$dir/dev.log" &
+ready vault ^ready$
+ready dev ^ready$
 
 say 'a broker that reaches the vault in three ways'
 (
 	set -a
 	. "$dir/vault/vault.env"
 	cat > "$dir/serve.yaml" <<- END
-		grpc: {address: "127.0.0.1:$((20000 + RANDOM % 10000))"}
+		grpc: {address: "127.0.0.1:0"}
 		http: {address: "127.0.0.1:0"}
 		admin: {address: "127.0.0.1:0"}
 		tls: {certificate: dev/server.pem, key: dev/server-key.pem, clientCa: dev/ca.pem}
@@ -64,10 +64,10 @@ say 'a broker that reaches the vault in three ways'
 		    credential: {managedIdentity: {}}
 	END
 	exec "$KEYWARD" serve --config "$dir/serve.yaml"
-) > "$dir/serve.out" 2> "$dir/serve.err" &
-ready "$dir/serve.out"
+) &> "$dir/serve.log" &
+ready serve msg=serving
 cat > "$dir/context.json" <<END
-{"grpc": "$(sed -n 's/^grpc: {address: "\(.*\)"}$/\1/p' "$dir/serve.yaml")", "ca": "dev/ca.pem",
+{"grpc": "$(sed -n 's/.*msg=serving grpc=\([^ ]*\) .*/\1/p' "$dir/serve.log")", "ca": "dev/ca.pem",
  "certificate": "dev/admin.pem", "key": "dev/admin-key.pem", "vault": "by-secret"}
 END
 export KEYWARD_CONTEXT=$dir/context.json
