@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,7 +22,7 @@ type certificateWatchCmd struct {
 
 // Help shows examples.
 func (*certificateWatchCmd) Help() string {
-	return `The files are written at once, and again whenever the certificate has a new version. It runs until it is interrupted. What it needs at the start is there or it ends with an error; whatever fails later is told on standard error and tried again, and the files stay as they are.
+	return `The files are written at once, and again whenever the certificate has a new version. It runs until it is interrupted. If they cannot be written at the start it ends with an error; whatever fails later is told on standard error and tried again, and the files stay as they are.
 
   keyward certificate watch web --out /etc/web/tls --exec 'nginx -s reload'
   keyward certificate watch web --out /etc/web/tls --exec 'systemctl reload envoy' --interval 10m
@@ -43,9 +42,10 @@ func (c *certificateWatchCmd) Run(a *app) error {
 		return err
 	}
 	w := &certificateWatch{certificateWatchCmd: c}
-	if err := w.look(a); err != nil {
+	if err := w.fetch(a); err != nil {
 		return err
 	}
+	w.tell(a, w.hook(a))
 	for {
 		// Not all at the same time.
 		wait := time.NewTimer(time.Duration(float64(c.Interval) * (0.9 + 0.2*rand.Float64()))) //nolint:gosec // no secret
@@ -54,7 +54,11 @@ func (c *certificateWatchCmd) Run(a *app) error {
 			wait.Stop()
 			return nil
 		case <-wait.C:
-			w.tell(a, w.look(a))
+			err := w.fetch(a)
+			if err == nil {
+				err = w.hook(a)
+			}
+			w.tell(a, err)
 		}
 	}
 }
@@ -82,11 +86,10 @@ type certificateWatch struct {
 	said string
 }
 
-// look writes the files if there is a new version, and runs the command that is
-// due. A connection is made anew each time: the caller's own certificate and
-// token may have been renewed.
-func (w *certificateWatch) look(a *app) error {
-	err := withClient(a, w.callFlags, func(cl *client) error {
+// fetch writes the files if there is a new version. A connection is made anew each
+// time: the caller's own certificate and token may have been renewed.
+func (w *certificateWatch) fetch(a *app) error {
+	return withClient(a, w.callFlags, func(cl *client) error {
 		name, err := cl.certificateName(w.Name, "")
 		if err != nil {
 			return err
@@ -110,20 +113,19 @@ func (w *certificateWatch) look(a *app) error {
 		}
 		return nil
 	})
-	if err != nil || w.owed == "" || w.Exec == "" {
-		return err
+}
+
+// hook runs the command if it is due.
+func (w *certificateWatch) hook(a *app) error {
+	if w.owed == "" || w.Exec == "" {
+		return nil
 	}
-	if err := runHook(a.ctx, a, w.Exec, w.owed); err != nil {
+	cmd := exec.CommandContext(a.ctx, "sh", "-c", w.Exec) //nolint:gosec // the user's own command
+	cmd.Env = append(os.Environ(), "KEYWARD_CERTIFICATE="+w.owed)
+	cmd.Stdout, cmd.Stderr = a.out, a.err
+	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("--exec: %w", err)
 	}
 	w.owed = ""
 	return nil
-}
-
-// runHook runs a command by the shell.
-func runHook(ctx context.Context, a *app, command, version string) error {
-	cmd := exec.CommandContext(ctx, "sh", "-c", command) //nolint:gosec // the user's own command
-	cmd.Env = append(os.Environ(), "KEYWARD_CERTIFICATE="+version)
-	cmd.Stdout, cmd.Stderr = a.out, a.err
-	return cmd.Run()
 }
