@@ -53,6 +53,7 @@ type Broker struct {
 	tracer     trace.Tracer
 	decisions  metric.Int64Counter
 	breakGlass metric.Int64Counter
+	localUses  metric.Int64Counter
 }
 
 // New returns a Broker. It fails if c lacks an Authorizer or an Auditor, or if
@@ -88,12 +89,14 @@ func New(c Config) (*Broker, error) {
 		b.vaults[n] = v
 	}
 	meter := c.MeterProvider.Meter(scope)
-	var err1, err2 error
+	var err1, err2, err3 error
 	b.decisions, err1 = meter.Int64Counter("keyward.decisions",
 		metric.WithDescription("Policy decisions, by action and result."))
 	b.breakGlass, err2 = meter.Int64Counter("keyward.breakglass",
 		metric.WithDescription("Acts that break-glass policies alone allowed, by action and policy. Alert on any: somebody says that there is an emergency."))
-	if err := errors.Join(err1, err2); err != nil {
+	b.localUses, err3 = meter.Int64Counter("keyward.keys.local",
+		metric.WithDescription("Uses of keys that cost no vault call: verified, encrypted or wrapped with the cached public key, by vault and action."))
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	return b, nil

@@ -11,7 +11,7 @@ import (
 // 400 calls for 10,000 names.
 const walkTimeout = 2 * time.Minute
 
-// wholeList keeps the whole list of a vault's secrets, or of its soft-deleted
+// wholeList keeps the whole list of a vault's objects of a kind, or of the soft-deleted
 // ones.
 //
 // One walk at a time goes through the store's pages, detached from all who wait

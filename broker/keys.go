@@ -1,17 +1,32 @@
 package broker
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // GetKey returns the public half of the named version, or of the latest, and
 // what is known of it.
 func (b *Broker) GetKey(ctx context.Context, c Caller, name Name) (Key, error) {
-	return read(ctx, b, c, ActionGetKey, name, func(ctx context.Context, _ *Event) (Key, error) {
+	return read(ctx, b, c, ActionGetKey, name, func(ctx context.Context, ev *Event) (Key, error) {
 		store, err := b.keys(name)
 		if err != nil {
 			return Key{}, err
 		}
-		return store.GetKey(ctx, name)
+		k, cached, err := keyWithin(ctx, store, name, untilTTL)
+		ev.Cached = cached
+		return k, err
 	})
+}
+
+// keyWithin reads a key that is at most maxAge old, and tells whether that cost no
+// call of the vault.
+func keyWithin(ctx context.Context, store KeyStore, name Name, maxAge time.Duration) (Key, bool, error) {
+	if fresh, ok := store.(FreshKeyReader); ok {
+		return fresh.GetKeyWithin(ctx, name, maxAge)
+	}
+	k, err := store.GetKey(ctx, name)
+	return k, false, err
 }
 
 // ListKeys returns a page of the vault's keys that the caller may list, as
@@ -23,10 +38,10 @@ func (b *Broker) ListKeys(ctx context.Context, c Caller, vault Name, p Page) (Ke
 			if err != nil {
 				return Whole[*Key]{}, err
 			}
-			return pages[*Key](func(ctx context.Context, p Page) ([]*Key, string, error) {
-				got, err := store.ListKeys(ctx, vault, p)
-				return pointers(got.Keys), got.Next, err
-			}).whole(ctx)
+			if l, ok := store.(WholeKeyLister); ok {
+				return l.AllKeys(ctx, vault)
+			}
+			return keyPages(store, vault).whole(ctx)
 		})
 	return KeyPage{Keys: copies(got.items), Next: got.next}, err
 }
@@ -40,10 +55,10 @@ func (b *Broker) ListDeletedKeys(ctx context.Context, c Caller, vault Name, p Pa
 			if err != nil {
 				return Whole[*DeletedKey]{}, err
 			}
-			return pages[*DeletedKey](func(ctx context.Context, p Page) ([]*DeletedKey, string, error) {
-				got, err := store.ListDeletedKeys(ctx, vault, p)
-				return pointers(got.Keys), got.Next, err
-			}).whole(ctx)
+			if l, ok := store.(WholeKeyLister); ok {
+				return l.AllDeletedKeys(ctx, vault)
+			}
+			return deletedKeyPages(store, vault).whole(ctx)
 		})
 	return DeletedKeyPage{Keys: copies(got.items), Next: got.next}, err
 }
@@ -62,14 +77,23 @@ func (b *Broker) ListKeyVersions(ctx context.Context, c Caller, name Name, p Pag
 		if err != nil {
 			return KeyPage{}, err
 		}
-		all, err := store.ListKeyVersions(ctx, name)
+		all, err := keyVersions(ctx, store, name)
 		if err != nil {
 			return KeyPage{}, err
 		}
-		page, next, err := versionsPage(all, func(k Key) Name { return k.Name }, p)
+		ev.Cached = all.Cached
+		page, next, err := versionsPage(all.Items, func(k Key) Name { return k.Name }, p)
 		for _, k := range page {
 			ev.Items = append(ev.Items, Item{Resource: k.Name, Decision: ev.Decision, Outcome: OutcomeOK})
 		}
 		return KeyPage{Keys: page, Next: next}, err
 	})
+}
+
+func keyVersions(ctx context.Context, store KeyStore, name Name) (Whole[Key], error) {
+	if l, ok := store.(WholeKeyLister); ok {
+		return l.AllKeyVersions(ctx, name)
+	}
+	all, err := store.ListKeyVersions(ctx, name)
+	return Whole[Key]{Items: all}, err
 }

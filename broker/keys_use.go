@@ -1,6 +1,11 @@
 package broker
 
-import "context"
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
 
 // Limits of what a key is used on, in bytes: what Key Vault takes at most is
 // less, and differs by key and algorithm.
@@ -52,7 +57,7 @@ func (b *Broker) cipher(
 			return CipherResult{}, err
 		}
 		r, err := use(store, ctx, name, alg, in)
-		ev.Cached = r.Local
+		b.usedHere(ctx, ev, r.Local)
 		return r, ofData(field, err)
 	})
 }
@@ -87,9 +92,20 @@ func (b *Broker) Verify(ctx context.Context, c Caller, name Name, alg Algorithm,
 			return Verdict{}, err
 		}
 		v, err := store.Verify(ctx, name, alg, digest, signature)
-		ev.Cached = v.Local
+		b.usedHere(ctx, ev, v.Local)
 		return v, ofData("signature", err)
 	})
+}
+
+// usedHere tells whether the broker used the key itself: in the record, and apart
+// from the vaults' calls.
+func (b *Broker) usedHere(ctx context.Context, ev *Event, local bool) {
+	if !local {
+		return
+	}
+	ev.Cached = true
+	b.localUses.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("vault", ev.Resource.VaultAlias()), attribute.String("action", string(ev.Action))))
 }
 
 // ofData calls what a store found wrong with the data as the request does.

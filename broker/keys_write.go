@@ -130,7 +130,7 @@ func (b *Broker) keyWriter(ctx context.Context, name Name, etag string) (KeyStor
 	if err != nil || etag == "" {
 		return store, unlock, err
 	}
-	now, err := store.GetKey(ctx, name)
+	now, _, err := keyWithin(ctx, store, name, 0)
 	if err == nil && now.ETag() != etag || CodeOf(err) == CodeKeyNotFound {
 		err = &Error{Code: CodeETagMismatch, Message: "the key has changed since its etag was read; read it again"}
 	}

@@ -24,25 +24,43 @@ const (
 type listed interface {
 	comparable
 	listedAs() Name
+	// madeAt is when the version was made that the item shows.
+	madeAt() time.Time
 }
 
-func (s *Secret) listedAs() Name { return s.Name }
-func (k *Key) listedAs() Name    { return k.Name }
+func (s *Secret) listedAs() Name    { return s.Name }
+func (s *Secret) madeAt() time.Time { return s.Created }
+func (k *Key) listedAs() Name       { return k.Name }
+func (k *Key) madeAt() time.Time    { return k.Created }
 
 // pages asks a store for a page.
 type pages[T listed] func(ctx context.Context, p Page) ([]T, string, error)
 
-func livePages(store SecretStore, vault Name) pages[*Secret] {
+func secretPages(store SecretStore, vault Name) pages[*Secret] {
 	return func(ctx context.Context, p Page) ([]*Secret, string, error) {
 		got, err := store.ListSecrets(ctx, vault, p)
 		return pointers(got.Secrets), got.Next, err
 	}
 }
 
-func deletedPages(store SecretStore, vault Name) pages[*DeletedSecret] {
+func deletedSecretPages(store SecretStore, vault Name) pages[*DeletedSecret] {
 	return func(ctx context.Context, p Page) ([]*DeletedSecret, string, error) {
 		got, err := store.ListDeletedSecrets(ctx, vault, p)
 		return pointers(got.Secrets), got.Next, err
+	}
+}
+
+func keyPages(store KeyStore, vault Name) pages[*Key] {
+	return func(ctx context.Context, p Page) ([]*Key, string, error) {
+		got, err := store.ListKeys(ctx, vault, p)
+		return pointers(got.Keys), got.Next, err
+	}
+}
+
+func deletedKeyPages(store KeyStore, vault Name) pages[*DeletedKey] {
+	return func(ctx context.Context, p Page) ([]*DeletedKey, string, error) {
+		got, err := store.ListDeletedKeys(ctx, vault, p)
+		return pointers(got.Keys), got.Next, err
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // RSA keys that are used: shorter ones are broken, longer ones are a way to
@@ -94,6 +95,30 @@ func (t KeyType) Ops() []KeyOp {
 	default:
 		return nil
 	}
+}
+
+// Allows reports whether a version may be used for op at the time. Before and after
+// its time a key makes nothing new; what it made can still be opened and checked.
+// The error is CodeKeyDisabled or CodeKeyOperationForbidden.
+func (k Key) Allows(op KeyOp, at time.Time) error {
+	switch {
+	case !k.Enabled:
+		return &Error{Code: CodeKeyDisabled}
+	case !slices.Contains(k.Ops, op):
+		return forbidden("the key is not for " + string(op) + "; see its key_ops")
+	case op != KeyOpSign && op != KeyOpEncrypt && op != KeyOpWrapKey:
+		return nil
+	// Key Vault keeps times in seconds.
+	case !k.NotBefore.IsZero() && at.Unix() < k.NotBefore.Unix():
+		return forbidden("the key may not be used for " + string(op) + " yet; see its not_before_time")
+	case !k.Expires.IsZero() && at.Unix() >= k.Expires.Unix():
+		return forbidden("the key is past its expire_time and may not be used for " + string(op) + "; rotate it")
+	}
+	return nil
+}
+
+func forbidden(message string) error {
+	return &Error{Code: CodeKeyOperationForbidden, Message: message}
 }
 
 // CheckAlgorithm reports whether a key can do op with alg. Its size in bits is

@@ -105,7 +105,7 @@ func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) 
 			if l, ok := store.(WholeLister); ok {
 				return l.AllSecrets(ctx, vault)
 			}
-			return livePages(store, vault).whole(ctx)
+			return secretPages(store, vault).whole(ctx)
 		})
 	return SecretPage{Secrets: copies(got.items), Next: got.next}, err
 }

@@ -30,7 +30,7 @@ func (b *Broker) ListDeletedSecrets(ctx context.Context, c Caller, vault Name, p
 			if l, ok := store.(WholeLister); ok {
 				return l.AllDeletedSecrets(ctx, vault)
 			}
-			return deletedPages(store, vault).whole(ctx)
+			return deletedSecretPages(store, vault).whole(ctx)
 		})
 	return DeletedSecretPage{Secrets: copies(got.items), Next: got.next}, err
 }

@@ -185,7 +185,7 @@ type FreshReader interface {
 	GetSecretWithin(ctx context.Context, name Name, maxAge time.Duration) (SecretValue, error)
 }
 
-// Whole is all of a list, sorted by name. The items are shared with others, and
+// Whole is all of a list: objects sorted by name, or versions newest first. The items are shared with others, and
 // not to be changed.
 type Whole[T any] struct {
 	Items []T

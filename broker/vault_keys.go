@@ -272,3 +272,23 @@ type KeyStore interface {
 	Sign(ctx context.Context, name Name, alg Algorithm, digest []byte) (Signature, error)
 	Verify(ctx context.Context, name Name, alg Algorithm, digest, signature []byte) (Verdict, error)
 }
+
+// A FreshKeyReader is a KeyStore that can answer from memory, and can be told not
+// to.
+type FreshKeyReader interface {
+	// GetKeyWithin is GetKey with an answer that is at most maxAge old; 0 asks the
+	// vault. cached: it cost no vault call of its own.
+	GetKeyWithin(ctx context.Context, name Name, maxAge time.Duration) (k Key, cached bool, err error)
+}
+
+// A WholeKeyLister is a KeyStore that has whole lists at hand, as a WholeLister has.
+type WholeKeyLister interface {
+	// AllKeys returns what all pages of ListKeys hold.
+	AllKeys(ctx context.Context, vault Name) (Whole[*Key], error)
+
+	// AllDeletedKeys returns what all pages of ListDeletedKeys hold.
+	AllDeletedKeys(ctx context.Context, vault Name) (Whole[*DeletedKey], error)
+
+	// AllKeyVersions returns what ListKeyVersions does.
+	AllKeyVersions(ctx context.Context, name Name) (Whole[Key], error)
+}

@@ -2,7 +2,6 @@ package localvault
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -133,13 +132,12 @@ func (s keys) use(ctx context.Context, name broker.Name, op broker.KeyOp, alg br
 		if ver, m, err = s.version(ctx, tx, h, name); err != nil {
 			return err
 		}
-		if m.Key == nil {
-			return s.damaged(ctx, name, errMaterial)
+		k, err := s.key(name, ver, m)
+		if err != nil {
+			return s.damaged(ctx, name, err)
 		}
-		if u.name, err = name.WithVersion(ver.String()); err != nil {
-			return err
-		}
-		if err := m.allows(op, time.Now()); err != nil {
+		u.name, u.jwk = k.Name, k.JWK
+		if err := k.Allows(op, time.Now()); err != nil {
 			return err
 		}
 		if err := broker.CheckAlgorithm(op, alg, m.Key.Type, m.Key.Curve, m.Key.Bits); err != nil {
@@ -154,31 +152,8 @@ func (s keys) use(ctx context.Context, name broker.Name, op broker.KeyOp, alg br
 		return usable{}, err
 	}
 	defer clear(private)
-	u.jwk = m.Key.jwk()
 	if u.key, err = parsePrivate(m.Key.shape, private); err != nil {
 		return usable{}, s.damaged(ctx, name, err)
 	}
 	return u, nil
-}
-
-// allows reports whether a version may do op now. Before and after its time a key
-// makes nothing new; what it made can still be opened and checked.
-func (m metadata) allows(op broker.KeyOp, now time.Time) error {
-	switch {
-	case !m.Enabled:
-		return &broker.Error{Code: broker.CodeKeyDisabled}
-	case !slices.Contains(m.Key.Ops, op):
-		return forbidden("the key is not for " + string(op) + "; see its key_ops")
-	case op != broker.KeyOpSign && op != broker.KeyOpEncrypt && op != broker.KeyOpWrapKey:
-		return nil
-	case m.NotBefore != nil && now.Unix() < *m.NotBefore:
-		return forbidden("the key may not be used for " + string(op) + " yet; see its not_before_time")
-	case m.Expires != nil && now.Unix() >= *m.Expires:
-		return forbidden("the key is past its expire_time and may not be used for " + string(op) + "; rotate it")
-	}
-	return nil
-}
-
-func forbidden(message string) error {
-	return &broker.Error{Code: broker.CodeKeyOperationForbidden, Message: message}
 }
