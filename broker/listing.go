@@ -135,7 +135,7 @@ func find[T listed](items []T, object string) (at int, found bool) {
 }
 
 // part is a page of a list, and the name that the next one begins behind.
-type part[T listed] struct {
+type part[T any] struct {
 	items []T
 	next  string
 }
@@ -166,15 +166,21 @@ func list[T listed](
 		}
 		ev.Cached = all.Cached
 		items := all.Items
-		if p.Token != "" {
-			i, there := find(items, p.Token)
-			if there {
-				i++
-			}
-			items = items[i:]
-		}
-		return permitted(ctx, b, c, a, items, size, ev)
+		return permitted(ctx, b, c, a, behind(items, p.Token), size, ev)
 	})
+}
+
+// behind returns the items of a sorted list that come after the named one; "" is
+// the beginning.
+func behind[T listed](items []T, object string) []T {
+	if object == "" {
+		return items
+	}
+	i, there := find(items, object)
+	if there {
+		i++
+	}
+	return items[i:]
 }
 
 // permitted returns the first of items that the caller may list, at most size
@@ -249,6 +255,32 @@ func (b *Broker) authorizeAll(ctx context.Context, r Request, names []Name) ([]D
 		}
 	}
 	return decisions, errors.Join(errs...)
+}
+
+// versions is a guarded list of an object's versions, newest first; of says under
+// which name a version is.
+func versions[T any](
+	ctx context.Context, b *Broker, c Caller, a Action, name Name, p Page, of func(T) Name,
+	all func(context.Context) (Whole[T], error),
+) (part[T], error) {
+	if _, err := pageSize(p.Size); err != nil {
+		return part[T]{}, err
+	}
+	if err := wantBase(name); err != nil {
+		return part[T]{}, err
+	}
+	return read(ctx, b, c, a, name, func(ctx context.Context, ev *Event) (part[T], error) {
+		got, err := all(ctx)
+		if err != nil {
+			return part[T]{}, err
+		}
+		ev.Cached = got.Cached
+		page, next, err := versionsPage(got.Items, of, p)
+		for _, v := range page {
+			ev.Items = append(ev.Items, Item{Resource: of(v), Decision: ev.Decision, Outcome: OutcomeOK})
+		}
+		return part[T]{items: page, next: next}, err
+	})
 }
 
 // versionsPage returns a page of all versions of an object. A token is the last
