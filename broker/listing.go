@@ -150,14 +150,9 @@ func list[T listed](
 	ctx context.Context, b *Broker, c Caller, a Action, of Name, p Page,
 	whole func(context.Context) (Whole[T], error),
 ) (part[T], error) {
-	size, err := pageSize(p.Size)
+	size, err := checkPage(p)
 	if err != nil {
 		return part[T]{}, err
-	}
-	if p.Token != "" {
-		if _, ok := foldObject(p.Token); !ok {
-			return part[T]{}, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "begin the list again"}
-		}
 	}
 	return read(ctx, b, c, a, of, func(ctx context.Context, ev *Event) (part[T], error) {
 		all, err := whole(ctx)
@@ -302,6 +297,16 @@ func versionsPage[T any](all []T, version func(T) Name, p Page) (page []T, next 
 		return all[:size], version(all[size-1]).Version(), nil
 	}
 	return all, "", nil
+}
+
+// checkPage returns the size of a page whose token is a name.
+func checkPage(p Page) (size int, err error) {
+	if p.Token != "" {
+		if _, ok := foldObject(p.Token); !ok {
+			return 0, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "begin the list again"}
+		}
+	}
+	return pageSize(p.Size)
 }
 
 func pageSize(n int) (int, error) {
