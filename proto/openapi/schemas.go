@@ -94,6 +94,12 @@ func (s *schemas) one(f *protogen.Field) object {
 		return object{{"type", "integer"}, {"format", "int32"}}
 	case protoreflect.BytesKind:
 		return object{{"type", "string"}, {"contentEncoding", "base64"}}
+	case protoreflect.EnumKind:
+		var names []any
+		for _, v := range f.Enum.Values {
+			names = append(names, string(v.Desc.Name()))
+		}
+		return object{{"type", "string"}, {"enum", names}}.with("description", s.words.of(f.Enum.Comments.Leading))
 	case protoreflect.MessageKind:
 		switch f.Message.Desc.FullName() {
 		case "google.protobuf.Timestamp":
