@@ -14,12 +14,13 @@ const (
 	maxValidityMonths = 1200
 	maxSubjectLen     = 2048 // bytes
 	maxAltNames       = 100
+	maxOIDLen         = 256
 	maxPasswordLen    = 256 // characters
 )
 
 var (
 	issuerPattern = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
-	oidPattern    = regexp.MustCompile(`^[0-2](\.(0|[1-9][0-9]{0,38})){1,32}$`)
+	oidPattern    = regexp.MustCompile(`^[0-2](\.(0|[1-9][0-9]{0,38}))+$`)
 )
 
 var keyUsageNames = []string{
@@ -45,7 +46,7 @@ func (p CertificatePolicy) validate() error {
 		return badPolicy("validity_months", "validity_months is 1 to 1200; 0 leaves it as it is, or to the vault")
 	case !slices.Contains([]string{"", ContentTypePKCS12, ContentTypePEM}, p.ContentType):
 		return badPolicy("content_type", "content_type is application/x-pkcs12 or application/x-pem-file")
-	case slices.ContainsFunc(p.EKUs, func(oid string) bool { return !oidPattern.MatchString(oid) }):
+	case slices.ContainsFunc(p.EKUs, func(oid string) bool { return len(oid) > maxOIDLen || !oidPattern.MatchString(oid) }):
 		return badPolicy("extended_key_usages", "extended_key_usages are object identifiers, such as 1.3.6.1.5.5.7.3.1 for a server")
 	case slices.ContainsFunc(p.KeyUsages, func(u string) bool { return !slices.Contains(keyUsageNames, u) }):
 		return badPolicy("key_usages", "key_usages are of "+strings.Join(keyUsageNames, ", "))
