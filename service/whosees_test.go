@@ -66,7 +66,8 @@ permit (principal == Workload::"spiffe://example.org/admin", action, resource);`
 }
 
 // TestWhoSeesWhat makes docs/who-sees-what.md of real calls: each method, by each
-// role, on a secret or key that is there, one that is not, and one that is deleted.
+// role, on a secret, key or certificate that is there, one that is not, and one that
+// is deleted.
 func TestWhoSeesWhat(t *testing.T) {
 	var policies strings.Builder
 	for _, r := range roles {
