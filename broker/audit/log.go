@@ -25,7 +25,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -119,15 +118,16 @@ func (l *Log) Record(ctx context.Context, e broker.Event) error {
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	line, err := encode(e, l.seq+1, l.prev)
+	record, err := encode(e, "")
 	if err != nil {
 		return err
 	}
+	line, sum := appendLine(nil, l.seq+1, record, l.prev)
 	if err := l.append(line); err != nil {
 		return err
 	}
 	l.seq++
-	l.prev = hash(bytes.TrimSuffix(line, newline))
+	l.prev = sum
 	if l.sync == SyncAlways {
 		return l.flush(l.file)
 	}

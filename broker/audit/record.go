@@ -6,22 +6,23 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/keyward/keyward/broker"
 )
 
-// record is a line of the log. The order of the fields is that of the line, and
-// each line has them all, but for phase, breakGlass, question and items: who reads the log
-// need not ask whether one is there. The items are between its two parts.
+// record is a line of the log, without its seq and its prev. The order of the
+// fields is that of the line, and each line has them all, but for phase,
+// breakGlass, question, items and checkpoint: who reads the log need not ask
+// whether one is there. The items are between its two parts.
 type (
 	recordHead struct {
-		Seq        uint64            `json:"seq"`
 		Time       string            `json:"time"`
 		Principal  string            `json:"principal"`
 		Groups     []string          `json:"groups"`
 		Attributes map[string]string `json:"attributes"`
-		Context    callContext       `json:"context"`
+		Context    Context           `json:"context"`
 		Action     broker.Action     `json:"action"`
 		Resource   string            `json:"resource"`
 		Phase      string            `json:"phase,omitempty"`
@@ -32,24 +33,24 @@ type (
 		Outcome    string            `json:"outcome"`
 		Stale      bool              `json:"stale"`
 		Cached     bool              `json:"cached"`
-		Question   *question         `json:"question,omitempty"`
+		Question   *Question         `json:"question,omitempty"`
 	}
 	recordTail struct {
-		Trace   string `json:"trace"`
-		Request string `json:"request"`
-		Peer    string `json:"peer"`
-		Prev    string `json:"prev"`
+		Checkpoint string `json:"checkpoint,omitempty"`
+		Trace      string `json:"trace"`
+		Request    string `json:"request"`
+		Peer       string `json:"peer"`
 	}
 )
 
-// callContext is what policies saw of the call beside the peer and the time.
-type callContext struct {
+// Context is what policies saw of the call beside the peer and the time.
+type Context struct {
 	Transport string `json:"transport,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 }
 
-// question is what was asked, and the answer if it was about one principal.
-type question struct {
+// Question is what was asked, and the answer if it was about one principal.
+type Question struct {
 	Principal  string            `json:"principal,omitempty"`
 	Groups     []string          `json:"groups,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
@@ -59,11 +60,11 @@ type question struct {
 	Policies   []string          `json:"policies,omitempty"`
 }
 
-func questionOf(q *broker.Question) *question {
+func questionOf(q *broker.Question) *Question {
 	if q == nil {
 		return nil
 	}
-	r := &question{
+	r := &Question{
 		Principal:  q.Principal.ID,
 		Groups:     q.Principal.Groups,
 		Attributes: q.Principal.Attributes,
@@ -76,15 +77,15 @@ func questionOf(q *broker.Question) *question {
 	return r
 }
 
-// encode returns the line for e, with its newline.
-func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
+// encode returns the record of e without the braces, seq and prev, which only
+// its place in the log gives it. note is that of a checkpoint.
+func encode(e broker.Event, note string) ([]byte, error) {
 	head := recordHead{
-		Seq:        seq,
 		Time:       e.Time.UTC().Format(time.RFC3339Nano),
 		Principal:  e.Caller.ID,
 		Groups:     orEmpty(e.Caller.Groups),
 		Attributes: e.Caller.Attributes,
-		Context:    callContext{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
+		Context:    Context{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
 		Action:     e.Action,
 		Resource:   e.Resource.String(),
 		Phase:      e.Phase,
@@ -100,7 +101,7 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 	if head.Attributes == nil {
 		head.Attributes = map[string]string{}
 	}
-	tail := recordTail{Trace: e.Trace, Request: e.Caller.RequestID, Prev: prev}
+	tail := recordTail{Checkpoint: note, Trace: e.Trace, Request: e.Caller.RequestID}
 	if e.Caller.Peer.IsValid() {
 		tail.Peer = e.Caller.Peer.String()
 	}
@@ -118,7 +119,22 @@ func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	line[at] = ','
-	return append(line, '\n'), nil
+	return line[1 : len(line)-1], nil
+}
+
+// appendLine appends the line of a record, with its newline, and returns its
+// hash as well.
+func appendLine(b []byte, seq uint64, record []byte, prev string) ([]byte, string) {
+	at := len(b)
+	b = append(b, `{"seq":`...)
+	b = strconv.AppendUint(b, seq, 10)
+	b = append(b, ',')
+	b = append(b, record...)
+	b = append(b, `,"prev":"`...)
+	b = append(b, prev...)
+	b = append(b, `"}`...)
+	sum := hash(b[at:])
+	return append(b, '\n'), sum
 }
 
 // appendJSON appends v as encoding/json writes it, but for HTML: this is none.
