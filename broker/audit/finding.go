@@ -30,8 +30,8 @@ const (
 	Forged Kind = "checkpoint"
 )
 
-// A Finding is what is wrong with a log, and where. It is the error of one line
-// or of what should be there: reading goes on behind it.
+// A Finding is what is wrong with a log, and where: with one line, or with what
+// should be there.
 type Finding struct {
 	Kind     Kind
 	Position Position
@@ -46,8 +46,8 @@ type Finding struct {
 
 func (f *Finding) stands(place, says uint64) { f.place, f.says = place, says }
 
-// Error says where, which record, and what.
-func (f *Finding) Error() string {
+// String says where, which record, and what.
+func (f *Finding) String() string {
 	about := ""
 	switch {
 	case f.Last > f.Seq:
@@ -57,3 +57,8 @@ func (f *Finding) Error() string {
 	}
 	return fmt.Sprintf("%s: %s%s: %s", f.Position, about, f.Kind, f.Detail)
 }
+
+// ChainError is a Finding as the error of Read.
+type ChainError struct{ Finding *Finding }
+
+func (e *ChainError) Error() string { return e.Finding.String() }

@@ -77,9 +77,9 @@ type Item struct {
 // checks the chain as it goes:
 //
 //	for r, err := range audit.Read(files...) {
-//		var f *audit.Finding
+//		chain, ok := errors.AsType[*audit.ChainError](err)
 //		switch {
-//		case errors.As(err, &f) && f.Kind == audit.Torn: // a crash
+//		case ok && chain.Finding.Kind == audit.Torn: // a crash, survived
 //		case err != nil:
 //			return err
 //		default:
@@ -87,17 +87,16 @@ type Item struct {
 //		}
 //	}
 //
-// An error that is a *Finding is about one place, and reading goes on behind it;
-// it comes at most two lines late. Any other is the last: a file cannot be read.
-// A log whose oldest files are gone is a Finding of kind Begins, at its
-// beginning.
+// A *ChainError is about one place, and reading goes on behind it; it comes at
+// most two lines late. Any other error is the last: a file cannot be read. A log
+// whose oldest files are gone is a Finding of kind Begins, at its beginning.
 func Read(files ...string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		c := newChain()
 		going := true
 		tell := func() bool {
 			for _, f := range c.findings {
-				if going = going && yield(Record{}, f); !going {
+				if going = going && yield(Record{}, &ChainError{f}); !going {
 					return false
 				}
 			}
@@ -120,7 +119,7 @@ func Read(files ...string) iter.Seq2[Record, error] {
 			}
 			switch {
 			case bad != nil:
-				going = yield(Record{}, bad)
+				going = yield(Record{}, &ChainError{bad})
 			case k.record:
 				r.Position = l.Position
 				going = yield(r, nil)
@@ -148,7 +147,7 @@ func decode(line []byte) (Record, error) {
 	if err := d.Decode(&r); err != nil {
 		return Record{}, fmt.Errorf("it does not read as a record: %w", err)
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns it bare
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Record{}, errors.New("there is more than a record in the line")
 	}
 	if r.Decision != Allow && r.Decision != Deny {

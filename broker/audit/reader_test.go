@@ -125,7 +125,7 @@ func FuzzRead(f *testing.F) {
 		}
 		records, findings := 0, 0
 		for _, err := range Read(path) {
-			if _, ok := errors.AsType[*Finding](err); ok {
+			if _, ok := errors.AsType[*ChainError](err); ok {
 				findings++
 			} else if err != nil {
 				t.Fatal(err)
