@@ -75,9 +75,9 @@ type Config struct {
 	// 0 is never.
 	RotateSize int64
 	RotateAge  time.Duration
-	// Signer signs checkpoints, if there is one: behind CheckpointEvery records
-	// (0: 1000), and at the latest CheckpointInterval (0: a minute) behind a
-	// record; before a file is left; and by Close.
+	// Signer signs checkpoints, if there is one: behind the first record, behind
+	// CheckpointEvery (0: 1000) more, and at the latest CheckpointInterval (0: a
+	// minute) behind a record; before a file is left; and by Close.
 	Signer             *Signer
 	CheckpointEvery    int
 	CheckpointInterval time.Duration

@@ -209,7 +209,9 @@ func (w *writer) lines(records [][]byte, checkpoint bool, now time.Time) error {
 	for _, r := range records {
 		w.line(r)
 		w.since++
-		if w.config.Signer != nil && w.since >= w.config.CheckpointEvery {
+		// A new log has one from the beginning, so that who has the key can always
+		// ask for one.
+		if w.config.Signer != nil && (w.since >= w.config.CheckpointEvery || w.seq == 1) {
 			if err := w.checkpoint(now); err != nil {
 				return err
 			}
