@@ -81,6 +81,10 @@ type Config struct {
 	Signer             *Signer
 	CheckpointEvery    int
 	CheckpointInterval time.Duration
+	// Mirror, if it is not nil, is told of each line, without its newline, once it
+	// is recorded, one at a time and in order. It must not wait, nor keep the
+	// line.
+	Mirror func(ctx context.Context, line []byte, e broker.Event)
 	// Logger may be nil.
 	Logger *slog.Logger
 
@@ -129,7 +133,8 @@ var (
 
 // entry is a record on its way to the file.
 type entry struct {
-	record []byte
+	toWrite
+
 	state  atomic.Int32
 	done   chan error // of one
 	timer  *time.Timer
@@ -180,13 +185,17 @@ func Open(c Config) (*Log, error) {
 //
 // An error comes within 250 ms. The record may be in the file all the same, if
 // it could be written but not synced, or not in time.
-func (l *Log) Record(_ context.Context, e broker.Event) error {
+func (l *Log) Record(ctx context.Context, e broker.Event) error {
 	record, err := encode(e, "")
 	if err != nil {
 		return err
 	}
 	w, _ := l.entries.Get().(*entry)
 	w.record = record
+	if l.config.Mirror != nil {
+		told := e
+		w.ctx, w.event = ctx, &told
+	}
 	w.state.Store(waiting)
 	w.timer.Reset(timeout)
 	select {
@@ -215,7 +224,7 @@ func (l *Log) Record(_ context.Context, e broker.Event) error {
 		}
 	}
 	w.timer.Stop()
-	w.record = nil
+	w.toWrite = toWrite{}
 	l.entries.Put(w)
 	return err
 }

@@ -46,6 +46,22 @@ type writer struct {
 
 	batch []*entry
 	buf   []byte
+	// mirrored says where in buf the lines for the mirror are.
+	mirrored []mirrored
+}
+
+// toWrite is a record that has no place yet. What the mirror is told is nil
+// without one.
+type toWrite struct {
+	record []byte
+	ctx    context.Context
+	event  *broker.Event
+}
+
+type mirrored struct {
+	toWrite
+
+	from, to int
 }
 
 // place is an end of the log.
@@ -103,9 +119,9 @@ func (w *writer) commit(ctx context.Context) {
 	if len(w.batch) == 0 {
 		return
 	}
-	records := make([][]byte, 0, len(w.batch)+1)
+	records := make([]toWrite, 0, len(w.batch)+1)
 	for _, e := range w.batch {
-		records = append(records, e.record)
+		records = append(records, e.toWrite)
 	}
 	err := w.write(ctx, records)
 	if err != nil {
@@ -129,21 +145,20 @@ func (w *writer) resume(ctx context.Context) {
 
 // write appends records as one; or nothing. If the log could not be written
 // before, a record of that comes first.
-func (w *writer) write(ctx context.Context, records [][]byte) error {
+func (w *writer) write(ctx context.Context, records []toWrite) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
 	resumed := w.health.get() != nil
 	if resumed {
-		record, err := encode(broker.Event{
-			Time: time.Now(), Action: ActionResume, Decision: broker.Decision{Allowed: true}, Outcome: broker.OutcomeOK,
-		}, "")
+		e := ownEvent(ActionResume, time.Now())
+		record, err := encode(e, "")
 		if err != nil {
 			return err
 		}
-		records = append([][]byte{record}, records...)
+		records = append([]toWrite{{record, ctx, &e}}, records...)
 	}
-	if err := w.add(records, false); err != nil {
+	if err := w.add(ctx, records, false); err != nil {
 		return err
 	}
 	if resumed {
@@ -172,9 +187,9 @@ func (w *writer) prepare(ctx context.Context) error {
 
 // add appends records as one, and a checkpoint where it is due, or now; or
 // nothing.
-func (w *writer) add(records [][]byte, checkpoint bool) error {
+func (w *writer) add(ctx context.Context, records []toWrite, checkpoint bool) error {
 	at, since, now := place{w.size, w.seq, w.prev}, w.since, time.Now()
-	err := w.lines(records, checkpoint, now)
+	err := w.lines(ctx, records, checkpoint, now)
 	if err == nil {
 		err = w.append(w.buf)
 	}
@@ -197,6 +212,9 @@ func (w *writer) add(records [][]byte, checkpoint bool) error {
 		w.syncer.wrote(w.file)
 	}
 	w.acked = true
+	for _, m := range w.mirrored {
+		w.config.Mirror(m.ctx, w.buf[m.from:m.to], *m.event)
+	}
 	if cap(w.buf) > 1<<20 { // lists of a thousand items, once
 		w.buf = nil
 	}
@@ -204,50 +222,55 @@ func (w *writer) add(records [][]byte, checkpoint bool) error {
 }
 
 // lines makes what is to be appended.
-func (w *writer) lines(records [][]byte, checkpoint bool, now time.Time) error {
-	w.buf = w.buf[:0]
+func (w *writer) lines(ctx context.Context, records []toWrite, checkpoint bool, now time.Time) error {
+	w.buf, w.mirrored = w.buf[:0], w.mirrored[:0]
 	for _, r := range records {
 		w.line(r)
 		w.since++
 		// A new log has one from the beginning, so that who has the key can always
 		// ask for one.
 		if w.config.Signer != nil && (w.since >= w.config.CheckpointEvery || w.seq == 1) {
-			if err := w.checkpoint(now); err != nil {
+			if err := w.checkpoint(ctx, now); err != nil {
 				return err
 			}
 		}
 	}
 	if checkpoint {
-		return w.checkpoint(now)
+		return w.checkpoint(ctx, now)
 	}
 	return nil
 }
 
-func (w *writer) line(record []byte) {
+func (w *writer) line(r toWrite) {
 	w.seq++
-	w.buf, w.prev = appendLine(w.buf, w.seq, record, w.prev)
+	from := len(w.buf)
+	w.buf, w.prev = appendLine(w.buf, w.seq, r.record, w.prev)
+	if w.config.Mirror != nil {
+		w.mirrored = append(w.mirrored, mirrored{r, from, len(w.buf) - len(newline)})
+	}
 }
 
-func (w *writer) checkpoint(now time.Time) error {
+func (w *writer) checkpoint(ctx context.Context, now time.Time) error {
 	note, err := w.config.Signer.sign(w.seq, w.prev, now)
 	if err != nil {
 		return fmt.Errorf("audit: a checkpoint cannot be signed: %w", err)
 	}
-	record, err := encode(checkpointEvent(now), note)
+	e := ownEvent(ActionCheckpoint, now)
+	record, err := encode(e, note)
 	if err != nil {
 		return err
 	}
-	w.line(record)
+	w.line(toWrite{record, ctx, &e})
 	w.since = 0
 	return nil
 }
 
 // writeCheckpoint writes one, if there is anything to say.
-func (w *writer) writeCheckpoint() error {
+func (w *writer) writeCheckpoint(ctx context.Context) error {
 	if w.config.Signer == nil || w.since == 0 {
 		return nil
 	}
-	return w.add(nil, true)
+	return w.add(ctx, nil, true)
 }
 
 // append writes text, or nothing.
@@ -278,7 +301,7 @@ func (w *writer) due(ctx context.Context) {
 	}
 	err := w.prepare(ctx)
 	if err == nil && checkpoint {
-		err = w.writeCheckpoint()
+		err = w.writeCheckpoint(ctx)
 	}
 	if err != nil {
 		w.health.fail(err, 0)
@@ -302,7 +325,7 @@ func (w *writer) end(ctx context.Context) error {
 	if w.since > 0 && w.config.Signer != nil {
 		err := w.prepare(ctx)
 		if err == nil {
-			err = w.writeCheckpoint()
+			err = w.writeCheckpoint(ctx)
 		}
 		errs = append(errs, err)
 	}

@@ -136,10 +136,9 @@ func (c *auditVerifyCmd) print(out io.Writer, files []string, r *audit.Report) {
 		word = "not ok"
 	}
 	said := []string{fmt.Sprintf("%s: %s in %s", word, count(int(r.Records), "record", "records"), count(len(files), "file", "files"))} //nolint:gosec // as many lines as there were
-	switch {
-	case r.Checkpoint == nil:
+	if r.Checkpoint == nil {
 		said = append(said, "no checkpoint: that its end was cut off, or all of it made anew, would not show")
-	default:
+	} else {
 		signed := "whose signatures were not looked at (--key)"
 		if c.Key != "" {
 			signed = "signed"

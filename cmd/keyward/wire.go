@@ -81,7 +81,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	}
 	defer tel.close(w.log)
 
-	auditLog, err := w.openAudit()
+	auditLog, err := w.openAudit(ctx, tel)
 	if err != nil {
 		return err
 	}

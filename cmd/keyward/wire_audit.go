@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,12 +9,19 @@ import (
 	"github.com/keyward/keyward/broker/audit"
 )
 
-func (w wiring) openAudit() (*audit.Log, error) {
+func (w wiring) openAudit(ctx context.Context, tel *telemetry) (*audit.Log, error) {
 	c, err := w.config.Audit.settings(w.config.file)
 	if err != nil {
 		return nil, err
 	}
 	c.Logger = w.log
+	if w.config.Audit.OTLP {
+		mirror, err := tel.newAuditMirror(ctx, w.env)
+		if err != nil {
+			return nil, err
+		}
+		c.Mirror = mirror.tell
+	}
 	return audit.Open(c)
 }
 
