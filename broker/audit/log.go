@@ -135,9 +135,9 @@ var (
 type entry struct {
 	toWrite
 
-	state  atomic.Int32
-	done   chan error // of one
-	timer  *time.Timer
+	state atomic.Int32
+	done  chan error // of one
+	timer *time.Timer
 }
 
 // The states of an entry: who comes first, the writer or the end of the wait.
