@@ -33,7 +33,7 @@ func (*auditShowCmd) Help() string {
   keyward audit show audit-*.jsonl audit.jsonl --principal 'spiffe://example.org/billing' --resource 'vaults/pay/secrets/*'
   keyward audit show audit.jsonl --follow
 
--o json prints the records as they are in the log, a line each.
+-o json prints the records as JSON, a line each.
 
 Where the log is not as it was written, that is said on standard error, and the exit code is 1; keyward audit verify says more.
 Exit codes: 0 done, 1 the log is not as it was written or cannot be read, 2 wrong usage.`

@@ -157,7 +157,7 @@ func reportToJSON(files []string, r *audit.Report, signed bool) auditReportJSON 
 		out.Checkpoint = &checkpointJSON{p.Seq, p.Time, p.Origin, p.Note}
 	}
 	for _, f := range r.Findings {
-		out.Findings = append(out.Findings, auditFindingJSON{f.Position.File, f.Position.Line, f.Seq, f.Last, f.Kind, f.Detail})
+		out.Findings = append(out.Findings, auditFindingJSON{f.Position.File, f.Position.Line, f.Seq, max(f.Seq, f.Last), f.Kind, f.Detail})
 	}
 	return out
 }
