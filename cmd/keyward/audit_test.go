@@ -125,8 +125,11 @@ func spoilAuditLogs(t *testing.T, dir string) {
 		}
 	}
 	for name, change := range map[string]func([]string) []string{
-		"all":        func(l []string) []string { return l },
-		"changed":    func(l []string) []string { l[4] = strings.Replace(l[4], "kubernetes/web", "kubernetes/xyz", 1); return l },
+		"all": func(l []string) []string { return l },
+		"changed": func(l []string) []string {
+			l[4] = strings.Replace(l[4], "kubernetes/web", "kubernetes/xyz", 1)
+			return l
+		},
 		"dropped":    func(l []string) []string { return slices.Delete(l, 4, 6) },
 		"swapped":    func(l []string) []string { l[4], l[5] = l[5], l[4]; return l },
 		"duplicated": func(l []string) []string { return slices.Insert(l, 8, l[4]) },
