@@ -66,7 +66,7 @@ func (r *reader) read() (ok bool) {
 	v, err := r.broker.GetSecret(r.Context(), broker.Caller{Principal: broker.Principal{ID: "dev/a"}, RequestID: id}, r.name, broker.GetSecretOptions{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch got := string(v.Value.Reveal()); {
+	switch got := v.Value.Reveal(); {
 	case err == nil && got == canary:
 		r.disclosed[id] = true
 	case broker.CodeOf(err) == broker.CodeAuditUnavailable && got == "":

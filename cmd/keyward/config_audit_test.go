@@ -40,7 +40,7 @@ func TestAuditConfig(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`{path: a, rotate: {size: 10MB}}`:                                "k.yaml:5:32: want a number of bytes",
+		`{path: a, rotate: {size: 10MB}}`:                                "k.yaml:5:33: want a number of bytes",
 		`{path: a, rotate: {size: -1}}`:                                  "want a number of bytes",
 		`{path: a, rotate: {size: 9999999GiB}}`:                          "want a number of bytes",
 		`{path: a, rotate: {size: [1]}}`:                                 "want a number of bytes",
