@@ -81,10 +81,8 @@ func (w *writer) run() {
 		select {
 		case e := <-w.queue:
 			w.take(e)
-			w.commit(ctx)
-			if w.health.get() != nil {
-				// Others were refused meanwhile, or it may have been a moment's fault.
-				w.resume(ctx)
+			if w.commit(ctx) == nil {
+				w.resume(ctx) // others may have been refused meanwhile
 			}
 		case <-tick.C:
 			w.resume(ctx)
@@ -115,9 +113,9 @@ func (w *writer) take(e *entry) {
 }
 
 // commit writes the batch, and tells those who wait.
-func (w *writer) commit(ctx context.Context) {
+func (w *writer) commit(ctx context.Context) error {
 	if len(w.batch) == 0 {
-		return
+		return nil
 	}
 	records := make([]toWrite, 0, len(w.batch)+1)
 	for _, e := range w.batch {
@@ -131,6 +129,7 @@ func (w *writer) commit(ctx context.Context) {
 		e.done <- err
 		w.batch[i] = nil
 	}
+	return err
 }
 
 // resume tries whether the log can be written again.
@@ -315,7 +314,7 @@ func (w *writer) end(ctx context.Context) error {
 		select {
 		case e := <-w.queue:
 			w.take(e)
-			w.commit(ctx)
+			_ = w.commit(ctx) // told to those who wait
 			continue
 		default:
 		}
