@@ -381,8 +381,17 @@ func TestSyncInterval(t *testing.T) {
 		if err := l.Record(t.Context(), act("a")); err != nil {
 			t.Fatal(err)
 		}
+		// Until too much is at stake.
+		time.Sleep(syncPatience + time.Second)
+		if err := l.Record(t.Context(), act("a")); !errors.Is(err, errSyncHangs) || !errors.Is(l.Err(), errSyncHangs) {
+			t.Errorf("got %v; Err is %v", err, l.Err())
+		}
 		f.set(func(f *faults) { f.hold = nil })
 		close(hold)
+		time.Sleep(2 * pulse)
+		if err := l.Record(t.Context(), act("a")); err != nil || l.Err() != nil {
+			t.Errorf("got %v; Err is %v", err, l.Err())
+		}
 		_ = l.Close()
 	})
 }

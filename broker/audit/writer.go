@@ -169,6 +169,9 @@ func (w *writer) write(ctx context.Context, records []toWrite) error {
 
 // prepare makes sure that the file is the one to write to.
 func (w *writer) prepare(ctx context.Context) error {
+	if w.syncer.hangs() {
+		return errSyncHangs
+	}
 	if w.health.isBroken() {
 		if err := w.leaveBroken(ctx); err != nil {
 			return err
