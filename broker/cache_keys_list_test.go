@@ -174,3 +174,26 @@ func TestVersionsOfKeysAreKept(t *testing.T) {
 		want(4, 3)
 	})
 }
+
+// A write that was refused changed nothing, and a busy vault is not walked for it.
+func TestListsOfKeysOutliveARefusedWrite(t *testing.T) {
+	for _, code := range []broker.Code{
+		broker.CodeKeyNotFound, broker.CodeKeyExists, broker.CodeKeyDisabled, broker.CodeKeySoftDeleted, broker.CodeKeyInTransition,
+		broker.CodeKeyOperationForbidden, broker.CodeBadField, broker.CodeVaultThrottled,
+	} {
+		w := newKeyWorld(t, hourOfPublicKeys)
+		w.wantKeyLists(t, "nothing")
+		w.store.SetHook(func(_ context.Context, method string, _ broker.Name) error {
+			if method == "RotateKey" {
+				return &broker.Error{Code: code}
+			}
+			return nil
+		})
+		if _, err := w.RotateKey(t.Context(), w.name); broker.CodeOf(err) != code {
+			t.Fatalf("got %v, want %s", err, code)
+		}
+		if l, err := w.AllKeys(t.Context(), w.name.Vault()); err != nil || !l.Cached {
+			t.Errorf("after %s: cached %v, %v; want the list that is kept", code, l.Cached, err)
+		}
+	}
+}

@@ -6,50 +6,22 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/keyward/keyward/broker"
 )
 
-// record is a line of the log. The order of the fields is that of the line, and
-// each line has them all, but for phase, breakGlass, question and items: who reads the log
-// need not ask whether one is there. The items are between its two parts.
-type (
-	recordHead struct {
-		Seq        uint64            `json:"seq"`
-		Time       string            `json:"time"`
-		Principal  string            `json:"principal"`
-		Groups     []string          `json:"groups"`
-		Attributes map[string]string `json:"attributes"`
-		Context    callContext       `json:"context"`
-		Action     broker.Action     `json:"action"`
-		Resource   string            `json:"resource"`
-		Phase      string            `json:"phase,omitempty"`
-		Decision   string            `json:"decision"`
-		BreakGlass bool              `json:"breakGlass,omitempty"`
-		Policies   []string          `json:"policies"`
-		PolicySet  string            `json:"policySet"`
-		Outcome    string            `json:"outcome"`
-		Stale      bool              `json:"stale"`
-		Cached     bool              `json:"cached"`
-		Question   *question         `json:"question,omitempty"`
-	}
-	recordTail struct {
-		Trace   string `json:"trace"`
-		Request string `json:"request"`
-		Peer    string `json:"peer"`
-		Prev    string `json:"prev"`
-	}
-)
-
-// callContext is what policies saw of the call beside the peer and the time.
-type callContext struct {
+// Context is what policies saw of the call beside the peer and the time.
+type Context struct {
 	Transport string `json:"transport,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 }
 
-// question is what was asked, and the answer if it was about one principal.
-type question struct {
+// Question is what was asked, and the answer if it was about one principal.
+type Question struct {
 	Principal  string            `json:"principal,omitempty"`
 	Groups     []string          `json:"groups,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
@@ -59,11 +31,11 @@ type question struct {
 	Policies   []string          `json:"policies,omitempty"`
 }
 
-func questionOf(q *broker.Question) *question {
+func questionOf(q *broker.Question) *Question {
 	if q == nil {
 		return nil
 	}
-	r := &question{
+	r := &Question{
 		Principal:  q.Principal.ID,
 		Groups:     q.Principal.Groups,
 		Attributes: q.Principal.Attributes,
@@ -76,49 +48,132 @@ func questionOf(q *broker.Question) *question {
 	return r
 }
 
-// encode returns the line for e, with its newline.
-func encode(e broker.Event, seq uint64, prev string) ([]byte, error) {
-	head := recordHead{
-		Seq:        seq,
-		Time:       e.Time.UTC().Format(time.RFC3339Nano),
-		Principal:  e.Caller.ID,
-		Groups:     orEmpty(e.Caller.Groups),
-		Attributes: e.Caller.Attributes,
-		Context:    callContext{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
-		Action:     e.Action,
-		Resource:   e.Resource.String(),
-		Phase:      e.Phase,
-		Decision:   decisionText(e.Decision),
-		BreakGlass: e.Decision.BreakGlass,
-		Policies:   orEmpty(e.Decision.Policies),
-		PolicySet:  e.Decision.PolicySet,
-		Outcome:    e.Outcome,
-		Stale:      e.Stale,
-		Cached:     e.Cached,
-		Question:   questionOf(e.Question),
+// recordLen is about what a record takes.
+const recordLen = 640
+
+// encode returns the record of e without the braces, seq and prev, which only
+// its place in the log gives it. note is that of a checkpoint.
+//
+// Each line has all members in this order, but for phase, breakGlass, question,
+// items and checkpoint: who reads the log need not ask whether one is there.
+// Every call pays for it, so it is written by hand.
+func encode(e broker.Event, note string) ([]byte, error) {
+	b := make([]byte, 0, recordLen)
+	b = append(b, `"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","principal":`...)
+	b = appendString(b, e.Caller.ID)
+	b = append(b, `,"groups":`...)
+	b = appendStrings(b, e.Caller.Groups)
+	b = append(b, `,"attributes":`...)
+	b = appendMap(b, e.Caller.Attributes)
+	b = append(b, `,"context":`...)
+	b = appendContext(b, e.Caller)
+	b = append(b, `,"action":`...)
+	b = appendString(b, string(e.Action))
+	b = append(b, `,"resource":`...)
+	b = appendString(b, e.Resource.String())
+	if e.Phase != "" {
+		b = append(b, `,"phase":`...)
+		b = appendString(b, e.Phase)
 	}
-	if head.Attributes == nil {
-		head.Attributes = map[string]string{}
+	b = append(b, `,"decision":`...)
+	b = appendString(b, decisionText(e.Decision))
+	if e.Decision.BreakGlass {
+		b = append(b, `,"breakGlass":true`...)
 	}
-	tail := recordTail{Trace: e.Trace, Request: e.Caller.RequestID, Prev: prev}
-	if e.Caller.Peer.IsValid() {
-		tail.Peer = e.Caller.Peer.String()
+	b = append(b, `,"policies":`...)
+	b = appendStrings(b, e.Decision.Policies)
+	b = append(b, `,"policySet":`...)
+	b = appendString(b, e.Decision.PolicySet)
+	b = append(b, `,"outcome":`...)
+	b = appendString(b, e.Outcome)
+	b = append(b, `,"stale":`...)
+	b = strconv.AppendBool(b, e.Stale)
+	b = append(b, `,"cached":`...)
+	b = strconv.AppendBool(b, e.Cached)
+	if e.Question != nil {
+		b = append(b, `,"question":`...)
+		var err error
+		if b, err = appendJSON(b, questionOf(e.Question)); err != nil {
+			return nil, fmt.Errorf("audit: %w", err)
+		}
 	}
-	line, err := appendJSON(nil, head)
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	line = line[:len(line)-1] // its brace
 	if len(e.Items) > 0 {
-		line = appendItems(line, e.Items, e.Decision.PolicySet)
+		b = appendItems(b, e.Items, e.Decision.PolicySet)
 	}
-	// The tail's brace makes room for what joins it to the head.
-	at := len(line)
-	if line, err = appendJSON(line, tail); err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
+	if note != "" {
+		b = append(b, `,"checkpoint":`...)
+		b = appendString(b, note)
 	}
-	line[at] = ','
-	return append(line, '\n'), nil
+	b = append(b, `,"trace":`...)
+	b = appendString(b, e.Trace)
+	b = append(b, `,"request":`...)
+	b = appendString(b, e.Caller.RequestID)
+	b = append(b, `,"peer":`...)
+	peer := ""
+	if e.Caller.Peer.IsValid() {
+		peer = e.Caller.Peer.String() // its zone may be anything
+	}
+	return appendString(b, peer), nil
+}
+
+// appendStrings appends a list; that of nothing is [].
+func appendStrings(b []byte, all []string) []byte {
+	b = append(b, '[')
+	for i, s := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, s)
+	}
+	return append(b, ']')
+}
+
+// appendMap appends an object, sorted by its names.
+func appendMap(b []byte, m map[string]string) []byte {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, name)
+		b = append(b, ':')
+		b = appendString(b, m[name])
+	}
+	return append(b, '}')
+}
+
+// appendContext appends a Context.
+func appendContext(b []byte, c broker.Caller) []byte {
+	b = append(b, '{')
+	if c.Transport != "" {
+		b = append(b, `"transport":`...)
+		b = appendString(b, c.Transport)
+	}
+	if c.Reason != "" {
+		if c.Transport != "" {
+			b = append(b, ',')
+		}
+		b = append(b, `"reason":`...)
+		b = appendString(b, c.Reason)
+	}
+	return append(b, '}')
+}
+
+// appendLine appends the line of a record, with its newline, and returns its
+// hash as well.
+func appendLine(b []byte, seq uint64, record []byte, prev string) ([]byte, string) {
+	at := len(b)
+	b = append(b, `{"seq":`...)
+	b = strconv.AppendUint(b, seq, 10)
+	b = append(b, ',')
+	b = append(b, record...)
+	b = append(b, `,"prev":"`...)
+	b = append(b, prev...)
+	b = append(b, `"}`...)
+	sum := hash(b[at:])
+	return append(b, '\n'), sum
 }
 
 // appendJSON appends v as encoding/json writes it, but for HTML: this is none.
@@ -128,14 +183,6 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
 	return bytes.TrimSuffix(buf.Bytes(), newline), err
-}
-
-// orEmpty makes a list of nothing [], where encoding/json would write null.
-func orEmpty(s []string) []string {
-	if s == nil {
-		return []string{}
-	}
-	return s
 }
 
 func decisionText(d broker.Decision) string {
