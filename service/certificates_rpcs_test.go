@@ -41,8 +41,6 @@ var material = sync.OnceValue(func() broker.CertificateMaterial {
 	return broker.CertificateMaterial{Chain: [][]byte{der}, Key: broker.NewValue(string(private))}
 })
 
-func materialPEM() string { return material().KeyPEM().Reveal() + material().ChainPEM() }
-
 func (w *world) certificateName(object string) broker.Name {
 	w.Helper()
 	n, err := broker.ParseName(broker.KindCertificates, "vaults/dev/certificates/"+object)

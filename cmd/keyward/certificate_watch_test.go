@@ -43,7 +43,7 @@ func TestCertificateWatch(t *testing.T) {
 	if err := watch.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer watch.Process.Kill() //nolint:errcheck // it may have ended
+	defer watch.Process.Kill() // it may have ended
 
 	if ran := versions(2); ran[0] != ran[1] || !strings.HasPrefix(ran[0], "vaults/dev/certificates/web/versions/") {
 		t.Errorf("the command ran for %q; want it twice for the first version", ran)
