@@ -76,8 +76,33 @@ const (
 	ActionSignKey              Action = "signKey"
 	ActionVerifyKey            Action = "verifyKey"
 
-	ActionDownloadCertificate Action = "downloadCertificate"
-	ActionExplainAccess       Action = "explainAccess"
+	ActionCreateCertificate          Action = "createCertificate"
+	ActionImportCertificate          Action = "importCertificate"
+	ActionMergeCertificate           Action = "mergeCertificate"
+	ActionGetCertificate             Action = "getCertificate"
+	ActionListCertificates           Action = "listCertificates"
+	ActionListCertificateVersions    Action = "listCertificateVersions"
+	ActionUpdateCertificate          Action = "updateCertificate"
+	ActionDeleteCertificate          Action = "deleteCertificate"
+	ActionGetDeletedCertificate      Action = "getDeletedCertificate"
+	ActionListDeletedCertificates    Action = "listDeletedCertificates"
+	ActionUndeleteCertificate        Action = "undeleteCertificate"
+	ActionPurgeCertificate           Action = "purgeCertificate"
+	ActionBackupCertificate          Action = "backupCertificate"
+	ActionRestoreCertificate         Action = "restoreCertificate"
+	ActionGetCertificatePolicy       Action = "getCertificatePolicy"
+	ActionUpdateCertificatePolicy    Action = "updateCertificatePolicy"
+	ActionGetCertificateOperation    Action = "getCertificateOperation"
+	ActionCancelCertificateOperation Action = "cancelCertificateOperation"
+	ActionDeleteCertificateOperation Action = "deleteCertificateOperation"
+	ActionDownloadCertificate        Action = "downloadCertificate"
+	ActionGetCertificateContacts     Action = "getCertificateContacts"
+	ActionUpdateCertificateContacts  Action = "updateCertificateContacts"
+	ActionDeleteCertificateContacts  Action = "deleteCertificateContacts"
+	ActionListCertificateIssuers     Action = "listCertificateIssuers"
+	ActionGetCertificateIssuer       Action = "getCertificateIssuer"
+
+	ActionExplainAccess Action = "explainAccess"
 )
 
 // Request is what an Authorizer decides on: the caller, the name and the
@@ -85,7 +110,7 @@ const (
 type Request struct {
 	Principal Principal
 	Action    Action
-	// Resource is an object, or for ActionRestoreSecret a vault. Where it is a
+	// Resource is an object, or for what Action.DecidedOn says a vault. Where it is a
 	// collection, the question is whether any object of it could be permitted.
 	Resource  Name
 	Time      time.Time

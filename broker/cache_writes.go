@@ -182,6 +182,7 @@ func refused(err error) bool {
 	case CodeBadName, CodeBadField, CodeValueTooLarge, CodeNotSupported,
 		CodeSecretNotFound, CodeSecretExists, CodeSecretDisabled, CodeSecretSoftDeleted, CodeSecretInTransition,
 		CodeKeyNotFound, CodeKeyExists, CodeKeyDisabled, CodeKeySoftDeleted, CodeKeyInTransition, CodeKeyOperationForbidden,
+		CodeCertificateManaged,
 		CodeVaultThrottled, CodeVaultAuthentication:
 		return true
 	}

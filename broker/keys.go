@@ -66,28 +66,15 @@ func (b *Broker) ListDeletedKeys(ctx context.Context, c Caller, vault Name, p Pa
 // ListKeyVersions returns a page of a key's versions, newest first. p.Size is 1
 // to 1000, or 0 for 100.
 func (b *Broker) ListKeyVersions(ctx context.Context, c Caller, name Name, p Page) (KeyPage, error) {
-	if _, err := pageSize(p.Size); err != nil {
-		return KeyPage{}, err
-	}
-	if err := wantBase(name); err != nil {
-		return KeyPage{}, err
-	}
-	return read(ctx, b, c, ActionListKeyVersions, name, func(ctx context.Context, ev *Event) (KeyPage, error) {
-		store, err := b.keys(name)
-		if err != nil {
-			return KeyPage{}, err
-		}
-		all, err := keyVersions(ctx, store, name)
-		if err != nil {
-			return KeyPage{}, err
-		}
-		ev.Cached = all.Cached
-		page, next, err := versionsPage(all.Items, func(k Key) Name { return k.Name }, p)
-		for _, k := range page {
-			ev.Items = append(ev.Items, Item{Resource: k.Name, Decision: ev.Decision, Outcome: OutcomeOK})
-		}
-		return KeyPage{Keys: page, Next: next}, err
-	})
+	got, err := versions(ctx, b, c, ActionListKeyVersions, name, p, func(k Key) Name { return k.Name },
+		func(ctx context.Context) (Whole[Key], error) {
+			store, err := b.keys(name)
+			if err != nil {
+				return Whole[Key]{}, err
+			}
+			return keyVersions(ctx, store, name)
+		})
+	return KeyPage{Keys: got.items, Next: got.next}, err
 }
 
 func keyVersions(ctx context.Context, store KeyStore, name Name) (Whole[Key], error) {

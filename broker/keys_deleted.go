@@ -14,7 +14,7 @@ func (b *Broker) GetDeletedKey(ctx context.Context, c Caller, name Name) (Delete
 			return DeletedKey{}, err
 		}
 		d, err := store.GetDeletedKey(ctx, name)
-		return d, keyNotDeleted(err)
+		return d, notDeleted(CodeKeyNotFound, err)
 	})
 }
 
@@ -22,29 +22,20 @@ func (b *Broker) GetDeletedKey(ctx context.Context, c Caller, name Name) (Delete
 func (b *Broker) UndeleteKey(ctx context.Context, c Caller, name Name) (Key, error) {
 	return changeKey(ctx, b, c, ActionUndeleteKey, name, "", func(ctx context.Context, store KeyStore) (Key, error) {
 		k, err := store.RecoverKey(ctx, name)
-		return k, keyNotDeleted(err)
+		return k, notDeleted(CodeKeyNotFound, err)
 	})
 }
 
 // PurgeKey removes a soft-deleted key for good.
 func (b *Broker) PurgeKey(ctx context.Context, c Caller, name Name) error {
 	_, err := changeKey(ctx, b, c, ActionPurgeKey, name, "", func(ctx context.Context, store KeyStore) (struct{}, error) {
-		return struct{}{}, keyNotDeleted(store.PurgeKey(ctx, name))
+		return struct{}{}, notDeleted(CodeKeyNotFound, store.PurgeKey(ctx, name))
 	})
 	return err
 }
 
-// keyNotDeleted says of a key that was not found that it is not a deleted one.
-func keyNotDeleted(err error) error {
-	if CodeOf(err) != CodeKeyNotFound {
-		return err
-	}
-	e := *AsError(err)
-	e.Message = "no deleted key has this name; list the vault's deleted keys"
-	return &e
-}
-
-// BackupKey returns all versions of a key as one opaque blob.
+// BackupKey returns all versions of a key as one opaque blob. A certificate's is
+// backed up with the certificate, as its secret is.
 func (b *Broker) BackupKey(ctx context.Context, c Caller, name Name) (Value, error) {
 	if err := wantBase(name); err != nil {
 		return Value{}, err
@@ -53,6 +44,12 @@ func (b *Broker) BackupKey(ctx context.Context, c Caller, name Name) (Value, err
 		store, err := b.keys(name)
 		if err != nil {
 			return Value{}, err
+		}
+		switch k, _, err := keyWithin(ctx, store, name, 0); {
+		case err != nil:
+			return Value{}, err
+		case k.Managed:
+			return Value{}, &Error{Code: CodeCertificateManaged}
 		}
 		return boundBackup(store.BackupKey(ctx, name))
 	})

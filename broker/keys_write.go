@@ -104,19 +104,7 @@ func changeKey[T any](
 	ctx context.Context, b *Broker, c Caller, a Action, name Name, etag string,
 	act func(context.Context, KeyStore) (T, error),
 ) (T, error) {
-	if err := wantBase(name); err != nil {
-		var none T
-		return none, err
-	}
-	return change(ctx, b, c, a, name, func(ctx context.Context, _ *Event) (T, error) {
-		store, unlock, err := b.keyWriter(ctx, name, etag)
-		if err != nil {
-			var none T
-			return none, err
-		}
-		defer unlock()
-		return act(ctx, store)
-	})
+	return changeWhole(ctx, b, c, a, name, etag, b.keyWriter, act)
 }
 
 // keyWriter returns the store of name's vault, once no other writer of the name
@@ -126,19 +114,11 @@ func (b *Broker) keyWriter(ctx context.Context, name Name, etag string) (KeyStor
 	if err != nil {
 		return nil, nil, err
 	}
-	unlock, err := b.writers.lock(ctx, name.Base())
-	if err != nil || etag == "" {
-		return store, unlock, err
-	}
-	now, _, err := keyWithin(ctx, store, name, 0)
-	if err == nil && now.ETag() != etag || CodeOf(err) == CodeKeyNotFound {
-		err = &Error{Code: CodeETagMismatch, Message: "the key has changed since its etag was read; read it again"}
-	}
-	if err != nil {
-		unlock()
-		return nil, nil, err
-	}
-	return store, unlock, nil
+	unlock, err := b.turn(ctx, name, etag, func() (string, error) {
+		now, _, err := keyWithin(ctx, store, name, 0)
+		return now.ETag(), err
+	})
+	return store, unlock, err
 }
 
 // keys returns the store of n's vault.

@@ -135,7 +135,7 @@ func find[T listed](items []T, object string) (at int, found bool) {
 }
 
 // part is a page of a list, and the name that the next one begins behind.
-type part[T listed] struct {
+type part[T any] struct {
 	items []T
 	next  string
 }
@@ -150,14 +150,9 @@ func list[T listed](
 	ctx context.Context, b *Broker, c Caller, a Action, of Name, p Page,
 	whole func(context.Context) (Whole[T], error),
 ) (part[T], error) {
-	size, err := pageSize(p.Size)
+	size, err := checkPage(p)
 	if err != nil {
 		return part[T]{}, err
-	}
-	if p.Token != "" {
-		if _, ok := foldObject(p.Token); !ok {
-			return part[T]{}, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "begin the list again"}
-		}
 	}
 	return read(ctx, b, c, a, of, func(ctx context.Context, ev *Event) (part[T], error) {
 		all, err := whole(ctx)
@@ -166,15 +161,21 @@ func list[T listed](
 		}
 		ev.Cached = all.Cached
 		items := all.Items
-		if p.Token != "" {
-			i, there := find(items, p.Token)
-			if there {
-				i++
-			}
-			items = items[i:]
-		}
-		return permitted(ctx, b, c, a, items, size, ev)
+		return permitted(ctx, b, c, a, behind(items, p.Token), size, ev)
 	})
+}
+
+// behind returns the items of a sorted list that come after the named one; "" is
+// the beginning.
+func behind[T listed](items []T, object string) []T {
+	if object == "" {
+		return items
+	}
+	i, there := find(items, object)
+	if there {
+		i++
+	}
+	return items[i:]
 }
 
 // permitted returns the first of items that the caller may list, at most size
@@ -251,6 +252,32 @@ func (b *Broker) authorizeAll(ctx context.Context, r Request, names []Name) ([]D
 	return decisions, errors.Join(errs...)
 }
 
+// versions is a guarded list of an object's versions, newest first; of says under
+// which name a version is.
+func versions[T any](
+	ctx context.Context, b *Broker, c Caller, a Action, name Name, p Page, of func(T) Name,
+	all func(context.Context) (Whole[T], error),
+) (part[T], error) {
+	if _, err := pageSize(p.Size); err != nil {
+		return part[T]{}, err
+	}
+	if err := wantBase(name); err != nil {
+		return part[T]{}, err
+	}
+	return read(ctx, b, c, a, name, func(ctx context.Context, ev *Event) (part[T], error) {
+		got, err := all(ctx)
+		if err != nil {
+			return part[T]{}, err
+		}
+		ev.Cached = got.Cached
+		page, next, err := versionsPage(got.Items, of, p)
+		for _, v := range page {
+			ev.Items = append(ev.Items, Item{Resource: of(v), Decision: ev.Decision, Outcome: OutcomeOK})
+		}
+		return part[T]{items: page, next: next}, err
+	})
+}
+
 // versionsPage returns a page of all versions of an object. A token is the last
 // version of the page before: versions are never removed one by one, so it is
 // still there unless the object went.
@@ -270,6 +297,16 @@ func versionsPage[T any](all []T, version func(T) Name, p Page) (page []T, next 
 		return all[:size], version(all[size-1]).Version(), nil
 	}
 	return all, "", nil
+}
+
+// checkPage returns the size of a page whose token is a name.
+func checkPage(p Page) (size int, err error) {
+	if p.Token != "" {
+		if _, ok := foldObject(p.Token); !ok {
+			return 0, &Error{Code: CodeBadPageToken, Field: "page_token", Message: "begin the list again"}
+		}
+	}
+	return pageSize(p.Size)
 }
 
 func pageSize(n int) (int, error) {

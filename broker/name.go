@@ -14,6 +14,9 @@ const (
 	KindKeys           Kind = "keys"
 	KindDeletedKeys    Kind = "deletedKeys"
 	KindCertificates   Kind = "certificates"
+
+	KindDeletedCertificates Kind = "deletedCertificates"
+	KindCertificateIssuers  Kind = "certificateIssuers"
 )
 
 // Limits of the segments of a name.

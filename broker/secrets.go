@@ -113,27 +113,16 @@ func (b *Broker) ListSecrets(ctx context.Context, c Caller, vault Name, p Page) 
 // ListSecretVersions returns a page of a secret's versions, newest first.
 // p.Size is 1 to 1000, or 0 for 100.
 func (b *Broker) ListSecretVersions(ctx context.Context, c Caller, name Name, p Page) (SecretPage, error) {
-	if _, err := pageSize(p.Size); err != nil {
-		return SecretPage{}, err
-	}
-	if err := wantBase(name); err != nil {
-		return SecretPage{}, err
-	}
-	return read(ctx, b, c, ActionListSecretVersions, name, func(ctx context.Context, ev *Event) (SecretPage, error) {
-		store, err := b.secrets(name)
-		if err != nil {
-			return SecretPage{}, err
-		}
-		all, err := store.ListSecretVersions(ctx, name)
-		if err != nil {
-			return SecretPage{}, err
-		}
-		page, next, err := versionsPage(all, func(s Secret) Name { return s.Name }, p)
-		for _, s := range page {
-			ev.Items = append(ev.Items, Item{Resource: s.Name, Decision: ev.Decision, Outcome: OutcomeOK})
-		}
-		return SecretPage{Secrets: page, Next: next}, err
-	})
+	got, err := versions(ctx, b, c, ActionListSecretVersions, name, p, func(s Secret) Name { return s.Name },
+		func(ctx context.Context) (Whole[Secret], error) {
+			store, err := b.secrets(name)
+			if err != nil {
+				return Whole[Secret]{}, err
+			}
+			all, err := store.ListSecretVersions(ctx, name)
+			return Whole[Secret]{Items: all}, err
+		})
+	return SecretPage{Secrets: got.items, Next: got.next}, err
 }
 
 func wantBase(n Name) error {

@@ -1,6 +1,9 @@
 package broker
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // GetDeletedSecret returns a soft-deleted secret, without its value. Here and
 // below, name is the secret's own.
@@ -14,7 +17,7 @@ func (b *Broker) GetDeletedSecret(ctx context.Context, c Caller, name Name) (Del
 			return DeletedSecret{}, err
 		}
 		d, err := store.GetDeletedSecret(ctx, name)
-		return d, notDeleted(err)
+		return d, notDeleted(CodeSecretNotFound, err)
 	})
 }
 
@@ -47,7 +50,7 @@ func (b *Broker) UndeleteSecret(ctx context.Context, c Caller, name Name) (Secre
 		}
 		defer unlock()
 		s, err := store.RecoverSecret(ctx, name)
-		return s, notDeleted(err)
+		return s, notDeleted(CodeSecretNotFound, err)
 	})
 }
 
@@ -62,22 +65,25 @@ func (b *Broker) PurgeSecret(ctx context.Context, c Caller, name Name) error {
 			return struct{}{}, err
 		}
 		defer unlock()
-		return struct{}{}, notDeleted(store.PurgeSecret(ctx, name))
+		return struct{}{}, notDeleted(CodeSecretNotFound, store.PurgeSecret(ctx, name))
 	})
 	return err
 }
 
-// notDeleted says of a secret that was not found that it is not a deleted one.
-func notDeleted(err error) error {
-	if CodeOf(err) != CodeSecretNotFound {
+// notDeleted says of what was not found that it is not a deleted one. Of a secret
+// that is CodeSecretNotFound, and alike of the others.
+func notDeleted(notFound Code, err error) error {
+	if CodeOf(err) != notFound {
 		return err
 	}
+	noun := map[Code]string{CodeSecretNotFound: "secret", CodeKeyNotFound: "key", CodeCertificateNotFound: "certificate"}[notFound]
 	e := *AsError(err)
-	e.Message = "no deleted secret has this name; list the vault's deleted secrets"
+	e.Message = fmt.Sprintf("no deleted %s has this name; list the vault's deleted %ss", noun, noun)
 	return &e
 }
 
-// BackupSecret returns all versions of a secret as one opaque blob.
+// BackupSecret returns all versions of a secret as one opaque blob. A certificate's
+// is backed up with the certificate: CodeCertificateManaged.
 func (b *Broker) BackupSecret(ctx context.Context, c Caller, name Name) (Value, error) {
 	if err := wantBase(name); err != nil {
 		return Value{}, err
@@ -86,6 +92,14 @@ func (b *Broker) BackupSecret(ctx context.Context, c Caller, name Name) (Value, 
 		store, err := b.secrets(name)
 		if err != nil {
 			return Value{}, err
+		}
+		// Restored under a name that is no certificate's any more, the private key
+		// would be a secret as any other. Key Vault makes no such backup.
+		switch s, err := current(ctx, store, name); {
+		case err != nil:
+			return Value{}, err
+		case s.Managed:
+			return Value{}, &Error{Code: CodeCertificateManaged}
 		}
 		return boundBackup(store.BackupSecret(ctx, name))
 	})

@@ -166,7 +166,10 @@ func ifMatch(ctx context.Context, store SecretStore, name Name, etag string) err
 	if err != nil {
 		return err
 	}
-	if now.ETag() != etag {
+	switch {
+	case now.Managed: // the vault would say no more than this
+		return &Error{Code: CodeCertificateManaged}
+	case now.ETag() != etag:
 		return &Error{Code: CodeETagMismatch}
 	}
 	return nil
@@ -239,7 +242,7 @@ func checkContentType(s string) error {
 
 func checkTags(tags map[string]string) error {
 	if len(tags) > MaxTags {
-		return &Error{Code: CodeBadField, Field: "tags", Message: "a secret has at most 15 tags"}
+		return &Error{Code: CodeBadField, Field: "tags", Message: "there are at most 15 tags"}
 	}
 	for k, v := range tags {
 		if k == "" || utf8.RuneCountInString(k) > MaxTagLen || utf8.RuneCountInString(v) > MaxTagLen {

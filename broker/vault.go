@@ -210,6 +210,7 @@ const MaxStorePage = 25
 
 // Vault is the stores behind one alias. A nil store answers CodeNotSupported.
 type Vault struct {
-	Secrets SecretStore
-	Keys    KeyStore
+	Secrets      SecretStore
+	Keys         KeyStore
+	Certificates CertificateStore
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"sync"
 )
 
@@ -45,4 +46,46 @@ func (w *writers) lock(ctx context.Context, n Name) (unlock func(), err error) {
 		leave()
 		return nil, AsError(ctx.Err())
 	}
+}
+
+// turn waits until no other writer of the name is at work in this Broker, and
+// compares etag, if any, with what now returns of it.
+func (b *Broker) turn(ctx context.Context, name Name, etag string, now func() (string, error)) (unlock func(), err error) {
+	unlock, err = b.writers.lock(ctx, name.Base())
+	if err != nil || etag == "" {
+		return unlock, err
+	}
+	got, err := now()
+	if err == nil && got == etag {
+		return unlock, nil
+	}
+	unlock()
+	switch CodeOf(err) {
+	case "", CodeKeyNotFound, CodeCertificateNotFound:
+		noun := strings.TrimSuffix(string(name.Kind()), "s")
+		err = &Error{Code: CodeETagMismatch, Message: "the " + noun + " has changed since its etag was read; read it again"}
+	}
+	return nil, err
+}
+
+// changeWhole guards a change of an object as a whole. writer waits for the
+// object's turn and returns its store.
+func changeWhole[S, T any](
+	ctx context.Context, b *Broker, c Caller, a Action, name Name, etag string,
+	writer func(ctx context.Context, name Name, etag string) (S, func(), error),
+	act func(context.Context, S) (T, error),
+) (T, error) {
+	if err := wantBase(name); err != nil {
+		var none T
+		return none, err
+	}
+	return change(ctx, b, c, a, name, func(ctx context.Context, _ *Event) (T, error) {
+		store, unlock, err := writer(ctx, name, etag)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		defer unlock()
+		return act(ctx, store)
+	})
 }

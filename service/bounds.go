@@ -34,15 +34,24 @@ var blobBound = bound{
 	err: broker.Error{Code: broker.CodeValueTooLarge, Field: "blob", Message: "a request is at most 2 MiB, and a blob in it 1 MiB"},
 }
 
-// bounds are those of the methods that take a value, a key or a blob. A legal value
+// bounds are those of the methods that take a value, a key, certificates or a blob. A legal value
 // may grow sixfold as well, and both transports take the same.
 var bounds = map[string]bound{
 	keywardv1.SecretService_SetSecret_FullMethodName: {
 		message: 256 << 10, body: 256 << 10,
 		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "value", Message: "a request is at most 256 KiB, and a value in it 25600 bytes"},
 	},
-	keywardv1.SecretService_RestoreSecret_FullMethodName: blobBound,
-	keywardv1.KeyService_RestoreKey_FullMethodName:       blobBound,
+	keywardv1.SecretService_RestoreSecret_FullMethodName:           blobBound,
+	keywardv1.KeyService_RestoreKey_FullMethodName:                 blobBound,
+	keywardv1.CertificateService_RestoreCertificate_FullMethodName: blobBound,
+	keywardv1.CertificateService_ImportCertificate_FullMethodName: {
+		message: 256 << 10, body: maxMessage,
+		err: broker.Error{Code: broker.CodeValueTooLarge, Message: "a request is at most 256 KiB, and a certificate with its chain and key in it 64 KiB"},
+	},
+	keywardv1.CertificateService_MergeCertificate_FullMethodName: {
+		message: 128 << 10, body: 256 << 10,
+		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "x509_certificates", Message: "a request is at most 128 KiB, and the certificates in it 64 KiB together"},
+	},
 	keywardv1.KeyService_ImportKey_FullMethodName: {
 		message: 64 << 10, body: 256 << 10,
 		err: broker.Error{Code: broker.CodeValueTooLarge, Field: "jwk", Message: "a request is at most 64 KiB, and a key in it 16 KiB"},

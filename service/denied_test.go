@@ -70,16 +70,16 @@ func (a asked) instead(t *testing.T, old, with string) asked {
 func (a asked) elsewhere(t *testing.T) map[string]asked {
 	t.Helper()
 	return map[string]asked{
-		"absent":          a.renamed(t, "db", "nothing").renamed(t, "gone", "nothing"),
-		"the other state": a.renamed(t, "db", "GONE").renamed(t, "gone", "db"),
+		"absent":          a.renamed(t, "db", "nothing").renamed(t, "gone", "nothing").renamed(t, "csr", "nothing").renamed(t, "digicert", "nothing"),
+		"the other state": a.renamed(t, "db", "GONE").renamed(t, "gone", "db").renamed(t, "csr", "GONE"),
 		"no such vault":   a.instead(t, "vaults/dev", "vaults/nowhere"),
 	}
 }
 
-// renamed returns a for another secret or key, deleted or not.
+// renamed returns a for another secret, key or certificate, deleted or not.
 func (a asked) renamed(t *testing.T, old, with string) asked {
 	t.Helper()
-	for _, kind := range []string{"ecrets/", "eys/"} {
+	for _, kind := range []string{"ecrets/", "eys/", "ertificates/", "Issuers/"} {
 		a = a.instead(t, kind+old, kind+with)
 	}
 	return a
@@ -112,6 +112,7 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 	w := newWorld(t, withPolicies(t, `
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Secret in Vault::"other");
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Key in Vault::"other");
+		permit (principal == Workload::"spiffe://example.org/stranger", action, resource is Certificate in Vault::"other");
 		permit (principal == Workload::"spiffe://example.org/stranger", action, resource == Vault::"other");`))
 	table := rpcs(furnish(w))
 	var calls atomic.Int64
@@ -120,6 +121,8 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 	defer w.store.SetHook(nil)
 	w.keys.SetHook(count)
 	defer w.keys.SetHook(nil)
+	w.certificates.SetHook(count)
+	defer w.certificates.SetHook(nil)
 	stranger := w.cert("/stranger")
 	for _, m := range methods() {
 		name := string(m.Name())
@@ -137,6 +140,8 @@ func TestDeniedIsAsAbsent(t *testing.T) {
 				others["no backup"] = asked{request: &keywardv1.RestoreSecretRequest{Parent: "vaults/dev", Blob: []byte("x")}, rest: c.rest, body: `{"blob":"eA=="}`}
 			case "RestoreKey":
 				others["no backup"] = asked{request: &keywardv1.RestoreKeyRequest{Parent: "vaults/dev", Blob: []byte("x")}, rest: c.rest, body: `{"blob":"eA=="}`}
+			case "RestoreCertificate":
+				others["no backup"] = asked{request: &keywardv1.RestoreCertificateRequest{Parent: "vaults/dev", Blob: []byte("x")}, rest: c.rest, body: `{"blob":"eA=="}`}
 			}
 			wantGRPC, wantREST := w.answered(stranger, there)
 			for what, other := range others {

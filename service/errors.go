@@ -54,7 +54,7 @@ var answers = map[broker.Code]answer{
 	},
 	broker.CodeBadName: {
 		grpc: codes.InvalidArgument, level: slog.LevelDebug,
-		words: "the name is malformed; a secret is vaults/{vault}/secrets/{secret}, a key vaults/{vault}/keys/{key}",
+		words: "the name is malformed; a secret is vaults/{vault}/secrets/{secret}, and alike keys/{key} and certificates/{certificate}",
 	},
 	broker.CodeBadField: {
 		grpc: codes.InvalidArgument, level: slog.LevelDebug,
@@ -123,6 +123,46 @@ var answers = map[broker.Code]answer{
 	broker.CodeKeyInTransition: {
 		grpc: codes.Aborted, level: slog.LevelDebug, retry: time.Second,
 		words: "the key is being deleted or recovered; try again in a moment",
+	},
+	broker.CodeCertificateNotFound: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "there is no such certificate or version; create or import it first, or list the vault's certificates",
+	},
+	broker.CodeCertificateExists: {
+		grpc: codes.AlreadyExists, level: slog.LevelDebug,
+		words: "a certificate, or a key or a secret of its own, has this name; delete and purge it, or choose another name",
+	},
+	broker.CodeCertificateDisabled: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "the certificate is disabled; enable it, or make a new version",
+	},
+	broker.CodeCertificateSoftDeleted: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "a deleted certificate holds this name; undelete it or purge it first",
+	},
+	broker.CodeCertificateInTransition: {
+		grpc: codes.Aborted, level: slog.LevelDebug, retry: time.Second,
+		words: "the certificate is being deleted or recovered; try again in a moment",
+	},
+	broker.CodeCertificateManaged: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "this is the key or the secret of a certificate, and changes with it alone; change, delete or back up the certificate of the same name",
+	},
+	broker.CodeKeyNotExportable: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "the private key of this certificate does not leave the vault; use it there, or make a version whose policy says exportable",
+	},
+	broker.CodeOperationNotFound: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "this certificate has no operation; it was made long ago, or is not being made: create it first",
+	},
+	broker.CodeOperationInProgress: {
+		grpc: codes.FailedPrecondition, level: slog.LevelDebug,
+		words: "the certificate is still being made; wait until its operation is done, merge it, or delete the operation",
+	},
+	broker.CodeIssuerNotFound: {
+		grpc: codes.NotFound, level: slog.LevelDebug,
+		words: "the vault has no such issuer; choose Self or Unknown, or one of its certificateIssuers",
 	},
 	broker.CodeVaultThrottled: {
 		grpc: codes.Unavailable, level: slog.LevelWarn, retry: time.Second,

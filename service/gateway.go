@@ -39,7 +39,10 @@ type gateway struct {
 	origins *http.CrossOriginProtection
 }
 
-func newGateway(s *Server, secrets keywardv1.SecretServiceServer, keys keywardv1.KeyServiceServer, access keywardv1.AccessServiceServer) (*gateway, error) {
+func newGateway(
+	s *Server, secrets keywardv1.SecretServiceServer, keys keywardv1.KeyServiceServer,
+	certificates keywardv1.CertificateServiceServer, access keywardv1.AccessServiceServer,
+) (*gateway, error) {
 	g := &gateway{Server: s, form: newJSONForm(), origins: http.NewCrossOriginProtection()}
 	var err error
 	if g.routes, err = newRoutes(services()...); err != nil {
@@ -63,6 +66,7 @@ func newGateway(s *Server, secrets keywardv1.SecretServiceServer, keys keywardv1
 	return g, errors.Join(
 		keywardv1.RegisterSecretServiceHandlerServer(ctx, g.mux, secrets),
 		keywardv1.RegisterKeyServiceHandlerServer(ctx, g.mux, keys),
+		keywardv1.RegisterCertificateServiceHandlerServer(ctx, g.mux, certificates),
 		keywardv1.RegisterAccessServiceHandlerServer(ctx, g.mux, access))
 }
 

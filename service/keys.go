@@ -29,17 +29,15 @@ func (s *keyService) ListKeys(ctx context.Context, req *keywardv1.ListKeysReques
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	c := caller(ctx)
-	list := pageOf{principal: c.ID, method: keywardv1.KeyService_ListKeys_FullMethodName, parent: vault.String()}
-	token, err := s.pages.open(list, req.GetPageToken())
+	var page broker.KeyPage
+	next, err := s.pages.page(ctx, keywardv1.KeyService_ListKeys_FullMethodName, vault, req, func(c broker.Caller, p broker.Page) (string, error) {
+		page, err = s.broker.ListKeys(ctx, c, vault, p)
+		return page.Next, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.broker.ListKeys(ctx, c, vault, broker.Page{Size: int(req.GetPageSize()), Token: token})
-	if err != nil {
-		return nil, err
-	}
-	return &keywardv1.ListKeysResponse{Keys: keyProtos(page.Keys), NextPageToken: s.pages.seal(list, page.Next)}, nil
+	return &keywardv1.ListKeysResponse{Keys: keyProtos(page.Keys), NextPageToken: next}, nil
 }
 
 func (s *keyService) ListKeyVersions(ctx context.Context, req *keywardv1.ListKeyVersionsRequest) (*keywardv1.ListKeyVersionsResponse, error) {
@@ -47,17 +45,15 @@ func (s *keyService) ListKeyVersions(ctx context.Context, req *keywardv1.ListKey
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	c := caller(ctx)
-	list := pageOf{principal: c.ID, method: keywardv1.KeyService_ListKeyVersions_FullMethodName, parent: name.String()}
-	token, err := s.pages.open(list, req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.broker.ListKeyVersions(ctx, c, name, broker.Page{Size: int(req.GetPageSize()), Token: token})
+	var page broker.KeyPage
+	next, err := s.pages.page(ctx, keywardv1.KeyService_ListKeyVersions_FullMethodName, name, req, func(c broker.Caller, p broker.Page) (string, error) {
+		page, err = s.broker.ListKeyVersions(ctx, c, name, p)
+		return page.Next, err
+	})
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	return &keywardv1.ListKeyVersionsResponse{Keys: keyProtos(page.Keys), NextPageToken: s.pages.seal(list, page.Next)}, nil
+	return &keywardv1.ListKeyVersionsResponse{Keys: keyProtos(page.Keys), NextPageToken: next}, nil
 }
 
 // keyReply is the reply of a method that ends with k or with err.

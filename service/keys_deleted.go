@@ -10,7 +10,7 @@ import (
 )
 
 func (s *keyService) GetDeletedKey(ctx context.Context, req *keywardv1.GetDeletedKeyRequest) (*keywardv1.DeletedKey, error) {
-	name, err := parseDeletedKey(req.GetName())
+	name, err := parseDeleted(broker.KindDeletedKeys, broker.KindKeys, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -22,13 +22,11 @@ func (s *keyService) ListDeletedKeys(ctx context.Context, req *keywardv1.ListDel
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	c := caller(ctx)
-	list := pageOf{principal: c.ID, method: keywardv1.KeyService_ListDeletedKeys_FullMethodName, parent: vault.String()}
-	token, err := s.pages.open(list, req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.broker.ListDeletedKeys(ctx, c, vault, broker.Page{Size: int(req.GetPageSize()), Token: token})
+	var page broker.DeletedKeyPage
+	next, err := s.pages.page(ctx, keywardv1.KeyService_ListDeletedKeys_FullMethodName, vault, req, func(c broker.Caller, p broker.Page) (string, error) {
+		page, err = s.broker.ListDeletedKeys(ctx, c, vault, p)
+		return page.Next, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +34,11 @@ func (s *keyService) ListDeletedKeys(ctx context.Context, req *keywardv1.ListDel
 	for i, d := range page.Keys {
 		out[i] = deletedKeyProto(d)
 	}
-	return &keywardv1.ListDeletedKeysResponse{DeletedKeys: out, NextPageToken: s.pages.seal(list, page.Next)}, nil
+	return &keywardv1.ListDeletedKeysResponse{DeletedKeys: out, NextPageToken: next}, nil
 }
 
 func (s *keyService) UndeleteKey(ctx context.Context, req *keywardv1.UndeleteKeyRequest) (*keywardv1.Key, error) {
-	name, err := parseDeletedKey(req.GetName())
+	name, err := parseDeleted(broker.KindDeletedKeys, broker.KindKeys, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +46,7 @@ func (s *keyService) UndeleteKey(ctx context.Context, req *keywardv1.UndeleteKey
 }
 
 func (s *keyService) PurgeKey(ctx context.Context, req *keywardv1.PurgeKeyRequest) (*emptypb.Empty, error) {
-	name, err := parseDeletedKey(req.GetName())
+	name, err := parseDeleted(broker.KindDeletedKeys, broker.KindKeys, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +74,6 @@ func (s *keyService) RestoreKey(ctx context.Context, req *keywardv1.RestoreKeyRe
 		return nil, ofParent(err)
 	}
 	return keyReply(s.broker.RestoreKey(ctx, caller(ctx), vault, hidden(req.GetBlob())))
-}
-
-// parseDeletedKey returns the key that "vaults/{vault}/deletedKeys/{key}" was.
-func parseDeletedKey(s string) (broker.Name, error) {
-	n, err := broker.ParseName(broker.KindDeletedKeys, s)
-	if err != nil {
-		return broker.Name{}, err
-	}
-	if n.Version() != "" {
-		return broker.Name{}, &broker.Error{Code: broker.CodeBadName, Field: "name", Message: "a deleted key is named without a version"}
-	}
-	return n.As(broker.KindKeys), nil
 }
 
 func deletedKeyReply(d broker.DeletedKey, err error) (*keywardv1.DeletedKey, error) {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -100,4 +101,27 @@ func (t pageTokens) open(p pageOf, token string) (string, error) {
 		return "", bad
 	}
 	return strings.TrimSuffix(strings.TrimRight(string(padded), "\x00"), pageTokenEnd), nil
+}
+
+// page answers a request for a page of a method's list, which is of parent: it has
+// ask return the page that the request's token is for, with what the next one
+// begins at, and returns the token for that.
+func (t pageTokens) page(
+	ctx context.Context, method string, parent broker.Name, req interface {
+		GetPageSize() int32
+		GetPageToken() string
+	},
+	ask func(broker.Caller, broker.Page) (next string, err error),
+) (token string, err error) {
+	c := caller(ctx)
+	list := pageOf{principal: c.ID, method: method, parent: parent.String()}
+	from, err := t.open(list, req.GetPageToken())
+	if err != nil {
+		return "", err
+	}
+	next, err := ask(c, broker.Page{Size: int(req.GetPageSize()), Token: from})
+	if err != nil {
+		return "", err
+	}
+	return t.seal(list, next), nil
 }

@@ -37,6 +37,7 @@ func services() []protoreflect.ServiceDescriptor {
 	return []protoreflect.ServiceDescriptor{
 		keywardv1.File_keyward_v1_secrets_proto.Services().ByName("SecretService"),
 		keywardv1.File_keyward_v1_keys_proto.Services().ByName("KeyService"),
+		keywardv1.File_keyward_v1_certificates_proto.Services().ByName("CertificateService"),
 		keywardv1.File_keyward_v1_access_proto.Services().ByName("AccessService"),
 	}
 }

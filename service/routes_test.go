@@ -65,12 +65,41 @@ func TestRoutes(t *testing.T) {
 		"POST /v1/{name=vaults/*/keys/*}:verify":               "Verify",
 		"POST /v1/{name=vaults/*/keys/*/versions/*}:verify":    "Verify",
 
+		"PUT /v1/{name=vaults/*/certificates/*}":                          "CreateCertificate",
+		"GET /v1/{name=vaults/*/certificates/*}/operation":                "GetCertificateOperation",
+		"POST /v1/{name=vaults/*/certificates/*}/operation:cancel":        "CancelCertificateOperation",
+		"DELETE /v1/{name=vaults/*/certificates/*}/operation":             "DeleteCertificateOperation",
+		"POST /v1/{name=vaults/*/certificates/*}:merge":                   "MergeCertificate",
+		"POST /v1/{name=vaults/*/certificates/*}:import":                  "ImportCertificate",
+		"GET /v1/{name=vaults/*/certificates/*}":                          "GetCertificate",
+		"GET /v1/{name=vaults/*/certificates/*/versions/*}":               "GetCertificate",
+		"POST /v1/{name=vaults/*/certificates/*}:download":                "DownloadCertificate",
+		"POST /v1/{name=vaults/*/certificates/*/versions/*}:download":     "DownloadCertificate",
+		"GET /v1/{parent=vaults/*}/certificates":                          "ListCertificates",
+		"GET /v1/{parent=vaults/*/certificates/*}/versions":               "ListCertificateVersions",
+		"PATCH /v1/{certificate.name=vaults/*/certificates/*}":            "UpdateCertificate",
+		"PATCH /v1/{certificate.name=vaults/*/certificates/*/versions/*}": "UpdateCertificate",
+		"GET /v1/{name=vaults/*/certificates/*}/policy":                   "GetCertificatePolicy",
+		"PATCH /v1/{name=vaults/*/certificates/*}/policy":                 "UpdateCertificatePolicy",
+		"DELETE /v1/{name=vaults/*/certificates/*}":                       "DeleteCertificate",
+		"GET /v1/{name=vaults/*/deletedCertificates/*}":                   "GetDeletedCertificate",
+		"GET /v1/{parent=vaults/*}/deletedCertificates":                   "ListDeletedCertificates",
+		"POST /v1/{name=vaults/*/deletedCertificates/*}:undelete":         "UndeleteCertificate",
+		"DELETE /v1/{name=vaults/*/deletedCertificates/*}":                "PurgeCertificate",
+		"POST /v1/{name=vaults/*/certificates/*}:backup":                  "BackupCertificate",
+		"POST /v1/{parent=vaults/*}/certificates:restore":                 "RestoreCertificate",
+		"GET /v1/{name=vaults/*}/certificateContacts":                     "GetCertificateContacts",
+		"PUT /v1/{name=vaults/*}/certificateContacts":                     "UpdateCertificateContacts",
+		"DELETE /v1/{name=vaults/*}/certificateContacts":                  "DeleteCertificateContacts",
+		"GET /v1/{parent=vaults/*}/certificateIssuers":                    "ListCertificateIssuers",
+		"GET /v1/{name=vaults/*/certificateIssuers/*}":                    "GetCertificateIssuer",
+
 		"POST /v1/access:check":  "CheckAccess",
 		"POST /v1/access:grants": "ListGrants",
 	}
 	for _, r := range rs {
 		method := want[r.httpMethod+" "+r.template]
-		if method == "" || r.rpc != "/keyward.v1.SecretService/"+method && r.rpc != "/keyward.v1.KeyService/"+method && r.rpc != "/keyward.v1.AccessService/"+method {
+		if method == "" || r.rpc != "/keyward.v1.SecretService/"+method && r.rpc != "/keyward.v1.KeyService/"+method && r.rpc != "/keyward.v1.CertificateService/"+method && r.rpc != "/keyward.v1.AccessService/"+method {
 			t.Errorf("%s %s is %s", r.httpMethod, r.template, r.rpc)
 		}
 	}
@@ -92,6 +121,7 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 	// By their names alone they might.
 	public := map[protoreflect.FullName]bool{
 		"keyward.v1.Key.public_pem": true, "keyward.v1.Key.public_jwk": true, "keyward.v1.UpdateKeyRequest.key": true,
+		"keyward.v1.Certificate.x509_pem": true, "keyward.v1.CertificatePolicy.reuse_key": true, "keyward.v1.CertificateOperation.csr_pem": true, "keyward.v1.DownloadCertificateResponse.certificate_chain_pem": true,
 		"keyward.v1.DeletedKey.key": true, "keyward.v1.WrapKeyResponse.wrapped_key": true, "keyward.v1.UnwrapKeyRequest.wrapped_key": true,
 	}
 	redacted := map[string]int{}
@@ -118,7 +148,7 @@ func TestSecretFieldsAreRedacted(t *testing.T) {
 	for _, sd := range services() {
 		walk(sd.ParentFile().Messages())
 	}
-	for field, least := range map[string]int{"value": 2, "blob": 4, "page_token": 6, "next_page_token": 6, "plaintext": 2, "jwk": 1, "key": 2} {
+	for field, least := range map[string]int{"value": 2, "blob": 6, "page_token": 10, "next_page_token": 10, "plaintext": 2, "jwk": 1, "key": 2, "pfx": 2, "pem": 1, "private_key_pem": 1, "password": 2} {
 		if redacted[field] < least {
 			t.Errorf("%d fields %q, want %d: the walk sees too little", redacted[field], field, least)
 		}

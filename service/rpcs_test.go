@@ -33,11 +33,12 @@ type rpc struct {
 }
 
 // furnish puts into the vault what the requests of rpcs speak of: the secret and
-// the key "db" are live, those called "gone" are deleted, and of "old" there is
-// only the backup.
+// the key and the certificate "db" are live, those called "gone" are deleted, and of
+// "old" there is only the backup.
 func furnish(w *world) furnished {
 	w.Helper()
 	f := furnishKeys(w)
+	furnishCertificates(w, &f)
 	old := w.put("vaults/dev/secrets/old", "x").Base()
 	backup, err := w.store.BackupSecret(w.Context(), old)
 	w.must(err)
@@ -55,11 +56,14 @@ type furnished struct {
 	secretBlob []byte
 
 	keyBlob, ciphertext, wrapped, signature []byte
+
+	certificateBlob, signed []byte
 }
 
 func rpcs(f furnished) map[string]rpc {
 	all := secretRPCs(f.secretBlob)
 	maps.Copy(all, keyRPCs(f))
+	maps.Copy(all, certificateRPCs(f))
 	return all
 }
 
@@ -196,39 +200,52 @@ func TestEveryRPCFailsAlike(t *testing.T) {
 		// those that ask one.
 		services []string
 	}
-	all, vaults, secrets, keys := []string{"SecretService", "KeyService", "AccessService"}, []string{"SecretService", "KeyService"}, []string{"SecretService"}, []string{"KeyService"}
+	secrets, keys, certificates := []string{"SecretService"}, []string{"KeyService"}, []string{"CertificateService"}
+	vaults := slices.Concat(secrets, keys, certificates)
+	all := append([]string{"AccessService"}, vaults...)
 	hook := func(services []string, code broker.Code, want string) situation {
 		return situation{billing, "dev", func() {
 			fail := func(context.Context, string, broker.Name) error { return &broker.Error{Code: code} }
 			w.store.SetHook(fail)
 			w.keys.SetHook(fail)
+			w.certificates.SetHook(fail)
 		}, verdict{want, string(code)}, services}
 	}
 	situations := map[string]situation{
-		"no credentials":      {identity{}, "dev", nil, verdict{"Unauthenticated", "NO_CREDENTIALS"}, all},
-		"bad credentials":     {identity{bearer: "x.y.z"}, "dev", nil, verdict{"Unauthenticated", "BAD_CREDENTIALS"}, all},
-		"denied":              {w.cert("/stranger"), "dev", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, all},
-		"denied, no vault":    {billing, "hidden", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, all},
-		"no such vault":       {billing, "nowhere", nil, verdict{"NotFound", "VAULT_NOT_FOUND"}, all},
-		"a bad name":          {billing, "DEV", nil, verdict{"InvalidArgument", "BAD_NAME"}, all},
-		"not found":           hook(secrets, broker.CodeSecretNotFound, "NotFound"),
-		"disabled":            hook(secrets, broker.CodeSecretDisabled, "FailedPrecondition"),
-		"soft-deleted":        hook(secrets, broker.CodeSecretSoftDeleted, "FailedPrecondition"),
-		"in transition":       hook(secrets, broker.CodeSecretInTransition, "Aborted"),
-		"key not found":       hook(keys, broker.CodeKeyNotFound, "NotFound"),
-		"key disabled":        hook(keys, broker.CodeKeyDisabled, "FailedPrecondition"),
-		"key soft-deleted":    hook(keys, broker.CodeKeySoftDeleted, "FailedPrecondition"),
-		"key in transition":   hook(keys, broker.CodeKeyInTransition, "Aborted"),
-		"key exists":          hook(keys, broker.CodeKeyExists, "AlreadyExists"),
-		"operation forbidden": hook(keys, broker.CodeKeyOperationForbidden, "FailedPrecondition"),
-		"exists":              hook(secrets, broker.CodeSecretExists, "AlreadyExists"),
-		"too large":           hook(vaults, broker.CodeValueTooLarge, "InvalidArgument"),
-		"throttled":           hook(vaults, broker.CodeVaultThrottled, "Unavailable"),
-		"unavailable":         hook(vaults, broker.CodeVaultUnavailable, "Unavailable"),
-		"not let in":          hook(vaults, broker.CodeVaultAuthentication, "Unavailable"),
-		"not supported":       hook(vaults, broker.CodeNotSupported, "Unimplemented"),
-		"deadline":            hook(vaults, broker.CodeDeadlineExceeded, "DeadlineExceeded"),
-		"our fault":           hook(vaults, broker.CodeInternal, "Internal"),
+		"no credentials":            {identity{}, "dev", nil, verdict{"Unauthenticated", "NO_CREDENTIALS"}, all},
+		"bad credentials":           {identity{bearer: "x.y.z"}, "dev", nil, verdict{"Unauthenticated", "BAD_CREDENTIALS"}, all},
+		"denied":                    {w.cert("/stranger"), "dev", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, all},
+		"denied, no vault":          {billing, "hidden", nil, verdict{"PermissionDenied", "POLICY_DENIED"}, all},
+		"no such vault":             {billing, "nowhere", nil, verdict{"NotFound", "VAULT_NOT_FOUND"}, all},
+		"a bad name":                {billing, "DEV", nil, verdict{"InvalidArgument", "BAD_NAME"}, all},
+		"not found":                 hook(secrets, broker.CodeSecretNotFound, "NotFound"),
+		"disabled":                  hook(secrets, broker.CodeSecretDisabled, "FailedPrecondition"),
+		"soft-deleted":              hook(secrets, broker.CodeSecretSoftDeleted, "FailedPrecondition"),
+		"in transition":             hook(secrets, broker.CodeSecretInTransition, "Aborted"),
+		"key not found":             hook(keys, broker.CodeKeyNotFound, "NotFound"),
+		"key disabled":              hook(keys, broker.CodeKeyDisabled, "FailedPrecondition"),
+		"key soft-deleted":          hook(keys, broker.CodeKeySoftDeleted, "FailedPrecondition"),
+		"key in transition":         hook(keys, broker.CodeKeyInTransition, "Aborted"),
+		"key exists":                hook(keys, broker.CodeKeyExists, "AlreadyExists"),
+		"operation forbidden":       hook(keys, broker.CodeKeyOperationForbidden, "FailedPrecondition"),
+		"a certificate's":           hook(slices.Concat(secrets, keys), broker.CodeCertificateManaged, "FailedPrecondition"),
+		"certificate not found":     hook(certificates, broker.CodeCertificateNotFound, "NotFound"),
+		"certificate disabled":      hook(certificates, broker.CodeCertificateDisabled, "FailedPrecondition"),
+		"certificate soft-deleted":  hook(certificates, broker.CodeCertificateSoftDeleted, "FailedPrecondition"),
+		"certificate in transition": hook(certificates, broker.CodeCertificateInTransition, "Aborted"),
+		"certificate exists":        hook(certificates, broker.CodeCertificateExists, "AlreadyExists"),
+		"operation not found":       hook(certificates, broker.CodeOperationNotFound, "NotFound"),
+		"operation in progress":     hook(certificates, broker.CodeOperationInProgress, "FailedPrecondition"),
+		"issuer not found":          hook(certificates, broker.CodeIssuerNotFound, "NotFound"),
+		"not exportable":            hook(certificates, broker.CodeKeyNotExportable, "FailedPrecondition"),
+		"exists":                    hook(secrets, broker.CodeSecretExists, "AlreadyExists"),
+		"too large":                 hook(vaults, broker.CodeValueTooLarge, "InvalidArgument"),
+		"throttled":                 hook(vaults, broker.CodeVaultThrottled, "Unavailable"),
+		"unavailable":               hook(vaults, broker.CodeVaultUnavailable, "Unavailable"),
+		"not let in":                hook(vaults, broker.CodeVaultAuthentication, "Unavailable"),
+		"not supported":             hook(vaults, broker.CodeNotSupported, "Unimplemented"),
+		"deadline":                  hook(vaults, broker.CodeDeadlineExceeded, "DeadlineExceeded"),
+		"our fault":                 hook(vaults, broker.CodeInternal, "Internal"),
 		"no record": {billing, "dev", func() {
 			w.audit.Refuse(func(broker.Event) error { return errors.New("disk full") })
 		}, verdict{"Unavailable", "AUDIT_UNAVAILABLE"}, all},
@@ -244,6 +261,7 @@ func TestEveryRPCFailsAlike(t *testing.T) {
 					s.begin()
 					defer w.store.SetHook(nil)
 					defer w.keys.SetHook(nil)
+					defer w.certificates.SetHook(nil)
 					defer w.audit.Refuse(nil)
 				}
 				reply, err := w.call(s.id, inVault(t, c.request, s.vault))

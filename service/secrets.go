@@ -48,19 +48,17 @@ func (s *secretService) ListSecrets(ctx context.Context, req *keywardv1.ListSecr
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	c := caller(ctx)
-	list := pageOf{principal: c.ID, method: keywardv1.SecretService_ListSecrets_FullMethodName, parent: vault.String()}
-	token, err := s.pages.open(list, req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.broker.ListSecrets(ctx, c, vault, broker.Page{Size: int(req.GetPageSize()), Token: token})
+	var page broker.SecretPage
+	next, err := s.pages.page(ctx, keywardv1.SecretService_ListSecrets_FullMethodName, vault, req, func(c broker.Caller, p broker.Page) (string, error) {
+		page, err = s.broker.ListSecrets(ctx, c, vault, p)
+		return page.Next, err
+	})
 	if err != nil {
 		return nil, err
 	}
 	return &keywardv1.ListSecretsResponse{
 		Secrets:       secretProtos(page.Secrets),
-		NextPageToken: s.pages.seal(list, page.Next),
+		NextPageToken: next,
 	}, nil
 }
 
@@ -69,19 +67,17 @@ func (s *secretService) ListSecretVersions(ctx context.Context, req *keywardv1.L
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	c := caller(ctx)
-	list := pageOf{principal: c.ID, method: keywardv1.SecretService_ListSecretVersions_FullMethodName, parent: name.String()}
-	token, err := s.pages.open(list, req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.broker.ListSecretVersions(ctx, c, name, broker.Page{Size: int(req.GetPageSize()), Token: token})
+	var page broker.SecretPage
+	next, err := s.pages.page(ctx, keywardv1.SecretService_ListSecretVersions_FullMethodName, name, req, func(c broker.Caller, p broker.Page) (string, error) {
+		page, err = s.broker.ListSecretVersions(ctx, c, name, p)
+		return page.Next, err
+	})
 	if err != nil {
 		return nil, ofParent(err)
 	}
 	return &keywardv1.ListSecretVersionsResponse{
 		Secrets:       secretProtos(page.Secrets),
-		NextPageToken: s.pages.seal(list, page.Next),
+		NextPageToken: next,
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func (s *secretService) GetDeletedSecret(ctx context.Context, req *keywardv1.GetDeletedSecretRequest) (*keywardv1.DeletedSecret, error) {
-	name, err := parseDeleted(req.GetName())
+	name, err := parseDeleted(broker.KindDeletedSecrets, broker.KindSecrets, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -26,13 +27,11 @@ func (s *secretService) ListDeletedSecrets(ctx context.Context, req *keywardv1.L
 	if err != nil {
 		return nil, ofParent(err)
 	}
-	c := caller(ctx)
-	list := pageOf{principal: c.ID, method: keywardv1.SecretService_ListDeletedSecrets_FullMethodName, parent: vault.String()}
-	token, err := s.pages.open(list, req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.broker.ListDeletedSecrets(ctx, c, vault, broker.Page{Size: int(req.GetPageSize()), Token: token})
+	var page broker.DeletedSecretPage
+	next, err := s.pages.page(ctx, keywardv1.SecretService_ListDeletedSecrets_FullMethodName, vault, req, func(c broker.Caller, p broker.Page) (string, error) {
+		page, err = s.broker.ListDeletedSecrets(ctx, c, vault, p)
+		return page.Next, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -40,11 +39,11 @@ func (s *secretService) ListDeletedSecrets(ctx context.Context, req *keywardv1.L
 	for i, d := range page.Secrets {
 		out[i] = deletedProto(d)
 	}
-	return &keywardv1.ListDeletedSecretsResponse{DeletedSecrets: out, NextPageToken: s.pages.seal(list, page.Next)}, nil
+	return &keywardv1.ListDeletedSecretsResponse{DeletedSecrets: out, NextPageToken: next}, nil
 }
 
 func (s *secretService) UndeleteSecret(ctx context.Context, req *keywardv1.UndeleteSecretRequest) (*keywardv1.Secret, error) {
-	name, err := parseDeleted(req.GetName())
+	name, err := parseDeleted(broker.KindDeletedSecrets, broker.KindSecrets, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +55,7 @@ func (s *secretService) UndeleteSecret(ctx context.Context, req *keywardv1.Undel
 }
 
 func (s *secretService) PurgeSecret(ctx context.Context, req *keywardv1.PurgeSecretRequest) (*emptypb.Empty, error) {
-	name, err := parseDeleted(req.GetName())
+	name, err := parseDeleted(broker.KindDeletedSecrets, broker.KindSecrets, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -90,17 +89,18 @@ func (s *secretService) RestoreSecret(ctx context.Context, req *keywardv1.Restor
 	return secretProto(back), nil
 }
 
-// parseDeleted returns the secret that "vaults/{vault}/deletedSecrets/{secret}"
-// was.
-func parseDeleted(s string) (broker.Name, error) {
-	n, err := broker.ParseName(broker.KindDeletedSecrets, s)
+// parseDeleted returns the object of kind that a soft-deleted one was, such as
+// "vaults/{vault}/deletedSecrets/{secret}".
+func parseDeleted(deleted, kind broker.Kind, s string) (broker.Name, error) {
+	n, err := broker.ParseName(deleted, s)
 	if err != nil {
 		return broker.Name{}, err
 	}
 	if n.Version() != "" {
-		return broker.Name{}, &broker.Error{Code: broker.CodeBadName, Field: "name", Message: "a deleted secret is named without a version"}
+		noun := strings.TrimSuffix(string(kind), "s")
+		return broker.Name{}, &broker.Error{Code: broker.CodeBadName, Field: "name", Message: "a deleted " + noun + " is named without a version"}
 	}
-	return n.As(broker.KindSecrets), nil
+	return n.As(kind), nil
 }
 
 func deletedProto(d broker.DeletedSecret) *keywardv1.DeletedSecret {

@@ -97,6 +97,10 @@ func TestBlobsUpToTheLimit(t *testing.T) {
 		store.SecretStore = bc.Vaults["dev"].Secrets
 		bc.Vaults["dev"] = broker.Vault{Secrets: store}
 	})
+	// A backup looks first whether the secret is a certificate's.
+	if _, err := store.SetSecret(t.Context(), name, broker.NewSecret{Value: broker.NewValue("v"), Enabled: true}); err != nil {
+		t.Fatal(err)
+	}
 	largest := make([]byte, broker.MaxBackupLen)
 	_, _ = rand.Read(largest)
 	tooLarge, badField := verdict{"InvalidArgument", "VALUE_TOO_LARGE"}, verdict{"InvalidArgument", "BAD_FIELD"}

@@ -169,9 +169,11 @@ func New(c Config) (*Server, error) {
 	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse}
 	s.grpc = s.newGRPC(c, shakes)
 	keys := &keyService{broker: c.Broker, pages: pages}
+	certificates := &certificateService{broker: c.Broker, pages: pages}
 	access := &accessService{broker: c.Broker}
 	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
 	keywardv1.RegisterKeyServiceServer(s.grpc, keys)
+	keywardv1.RegisterCertificateServiceServer(s.grpc, certificates)
 	keywardv1.RegisterAccessServiceServer(s.grpc, access)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
@@ -184,7 +186,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 
-	g, err := newGateway(s, secrets, keys, access)
+	g, err := newGateway(s, secrets, keys, certificates, access)
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}

@@ -29,18 +29,23 @@ var roles = []struct{ name, what, policies string }{
 	{"elsewhere", "all rights in another vault", `
 permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource is Secret in Vault::"other");
 permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource is Key in Vault::"other");
+permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource is Certificate in Vault::"other");
 permit (principal == Workload::"spiffe://example.org/elsewhere", action, resource == Vault::"other");`},
 	{"lister", "may list", `
 permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listSecrets", Action::"listSecretVersions", Action::"listDeletedSecrets"], resource is Secret in Vault::"dev");
-permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listKeys", Action::"listKeyVersions", Action::"listDeletedKeys"], resource is Key in Vault::"dev");`},
+permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listKeys", Action::"listKeyVersions", Action::"listDeletedKeys"], resource is Key in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/lister", action in [Action::"listCertificates", Action::"listCertificateVersions", Action::"listDeletedCertificates"], resource is Certificate in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/lister", action == Action::"listCertificateIssuers", resource == Vault::"dev");`},
 	{"db-reader", "`getSecret` on `db`", `
 permit (principal == Workload::"spiffe://example.org/db-reader", action == Action::"getSecret", resource == Secret::"vaults/dev/secrets/db");`},
-	{"reader", "`readSecrets`, `readKeys`", `
+	{"reader", "`readSecrets`, `readKeys`, `readCertificates`", `
 permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readSecrets", resource is Secret in Vault::"dev");
-permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readKeys", resource is Key in Vault::"dev");`},
-	{"writer", "`writeSecrets`, `writeKeys`", `
+permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readKeys", resource is Key in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/reader", action in Action::"readCertificates", resource is Certificate in Vault::"dev");`},
+	{"writer", "`writeSecrets`, `writeKeys`, `writeCertificates`", `
 permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeSecrets", resource is Secret in Vault::"dev");
-permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeKeys", resource is Key in Vault::"dev");`},
+permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeKeys", resource is Key in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/writer", action in Action::"writeCertificates", resource is Certificate in Vault::"dev");`},
 	{"manager", "`manageSecrets`", `
 permit (principal == Workload::"spiffe://example.org/manager", action in Action::"manageSecrets", resource is Secret in Vault::"dev");
 permit (principal == Workload::"spiffe://example.org/manager", action == Action::"restoreSecret", resource == Vault::"dev");`},
@@ -49,6 +54,11 @@ permit (principal == Workload::"spiffe://example.org/user", action in Action::"u
 	{"key-manager", "`manageKeys`", `
 permit (principal == Workload::"spiffe://example.org/key-manager", action in Action::"manageKeys", resource is Key in Vault::"dev");
 permit (principal == Workload::"spiffe://example.org/key-manager", action == Action::"restoreKey", resource == Vault::"dev");`},
+	{"certificate-manager", "`manageCertificates`", `
+permit (principal == Workload::"spiffe://example.org/certificate-manager", action in Action::"manageCertificates", resource is Certificate in Vault::"dev");
+permit (principal == Workload::"spiffe://example.org/certificate-manager", action in Action::"manageCertificates", resource == Vault::"dev");`},
+	{"server", "`downloadCertificate` on `db`", `
+permit (principal == Workload::"spiffe://example.org/server", action == Action::"downloadCertificate", resource == Certificate::"vaults/dev/certificates/db");`},
 	{"explainer", "`explainAccess`", `
 permit (principal == Workload::"spiffe://example.org/explainer", action == Action::"explainAccess", resource == Vault::"dev");`},
 	{"admin", "all rights", `
@@ -56,7 +66,8 @@ permit (principal == Workload::"spiffe://example.org/admin", action, resource);`
 }
 
 // TestWhoSeesWhat makes docs/who-sees-what.md of real calls: each method, by each
-// role, on a secret or key that is there, one that is not, and one that is deleted.
+// role, on a secret, key or certificate that is there, one that is not, and one that
+// is deleted.
 func TestWhoSeesWhat(t *testing.T) {
 	var policies strings.Builder
 	for _, r := range roles {
@@ -116,7 +127,7 @@ func TestWhoSeesWhat(t *testing.T) {
 }
 
 // changing are the methods after which a vault is another.
-var changing = regexp.MustCompile(`^(Set|Generate|Create|Import|Update|Delete|Undelete|Purge|Restore|Rotate)`)
+var changing = regexp.MustCompile(`^(Set|Generate|Create|Import|Merge|Update|Delete|Undelete|Purge|Restore|Rotate)`)
 
 // refurnish clears the vault and furnishes it again.
 func refurnish(w *world) map[string]rpc {
@@ -128,6 +139,7 @@ func refurnish(w *world) map[string]rpc {
 		_ = w.store.PurgeSecret(w.Context(), n)
 	}
 	clearKeys(w)
+	clearCertificates(w)
 	table := rpcs(furnish(w))
 	table[checkOneself] = rpc{request: &keywardv1.CheckAccessRequest{Action: "getSecret", Resource: "vaults/dev/secrets/db"}}
 	return table
@@ -139,9 +151,9 @@ func (w *world) seen(id identity, c rpc, state string) (ends string, answered bo
 	a := asked{request: c.request}
 	switch state {
 	case "absent":
-		a = a.renamed(w.T, "db", "nothing").renamed(w.T, "gone", "nothing")
+		a = a.renamed(w.T, "db", "nothing").renamed(w.T, "gone", "nothing").renamed(w.T, "csr", "nothing").renamed(w.T, "digicert", "nothing")
 	case "deleted":
-		a = a.renamed(w.T, "db", "gone")
+		a = a.renamed(w.T, "db", "gone").renamed(w.T, "csr", "gone")
 	default: // of what takes a deleted one, one that is not
 		a = a.renamed(w.T, "gone", "db")
 	}
@@ -156,9 +168,9 @@ func (w *world) seen(id identity, c rpc, state string) (ends string, answered bo
 		return "denied", false
 	case "NO_CREDENTIALS":
 		return "who?", false
-	case "SECRET_NOT_FOUND", "KEY_NOT_FOUND":
+	case "SECRET_NOT_FOUND", "KEY_NOT_FOUND", "CERTIFICATE_NOT_FOUND", "OPERATION_NOT_FOUND", "ISSUER_NOT_FOUND":
 		return "not found", false
-	case "SECRET_SOFT_DELETED", "KEY_SOFT_DELETED":
+	case "SECRET_SOFT_DELETED", "KEY_SOFT_DELETED", "CERTIFICATE_SOFT_DELETED":
 		return "soft-deleted", false
 	default:
 		return v.reason, false
@@ -190,6 +202,18 @@ func shown(reply proto.Message) string {
 		for _, k := range r.GetDeletedKeys() {
 			names = append(names, k.GetName())
 		}
+	case *keywardv1.ListCertificatesResponse:
+		for _, c := range r.GetCertificates() {
+			names = append(names, c.GetName())
+		}
+	case *keywardv1.ListDeletedCertificatesResponse:
+		for _, c := range r.GetDeletedCertificates() {
+			names = append(names, c.GetName())
+		}
+	case *keywardv1.ListCertificateIssuersResponse:
+		for _, i := range r.GetCertificateIssuers() {
+			names = append(names, i.GetName())
+		}
 	default:
 		return ""
 	}
@@ -203,12 +227,12 @@ const whoSeesWhatPreamble = `# Who sees what
 
 Made of real calls by a test (` + "`go test ./service -run TestWhoSeesWhat -update`" + `), and checked by it.
 
-Each row is a method, each column who calls it. The vault ` + "`dev`" + ` has a secret and a key ` + "`db`" + `, deleted ones ` + "`gone`" + `, and none called
-` + "`nothing`" + `. A cell is how the call ends on one that is there, one that is absent, and one that is deleted: "a / b / c", or once if
+Each row is a method, each column who calls it. The vault ` + "`dev`" + ` has a secret, a key and a certificate ` + "`db`" + `, deleted ones ` + "`gone`" + `, and none
+called ` + "`nothing`" + `. A cell is how the call ends on one that is there, one that is absent, and one that is deleted: "a / b / c", or once if
 they are the same. "denied" is POLICY_DENIED, "who?" is NO_CREDENTIALS. Methods of a whole vault have one answer; BatchGetSecrets is
 that of its one item. CheckAccess has two rows: about a workload that may do nothing, and about oneself.
 
-What to look for: whoever is denied is told the same whether or not there is such a secret or key, or such a vault (a test holds the
+What to look for: whoever is denied is told the same whether or not there is such a secret, key or certificate, or such a vault (a test holds the
 replies equal to the byte). Only who may do something with a name learns whether it is there: ` + "`db-reader`" + ` of ` + "`db`" + ` alone. And
 asking whether one may tells what the policies say, never what there is.
 

@@ -49,13 +49,16 @@ import (
 type world struct {
 	*testing.T
 
-	store  *brokertest.SecretStore
-	keys   *brokertest.KeyStore // over a local vault's
-	audit  *brokertest.Auditor
-	spans  *tracetest.SpanRecorder
-	meters *sdkmetric.ManualReader
-	logs   *logBuffer
-	server *service.Server
+	store *brokertest.SecretStore
+	keys  *brokertest.KeyStore // over a local vault's
+	// certificates are another local vault's: in this world a key and a secret of
+	// the same name are no certificate's.
+	certificates *brokertest.CertificateStore
+	audit        *brokertest.Auditor
+	spans        *tracetest.SpanRecorder
+	meters       *sdkmetric.ManualReader
+	logs         *logBuffer
+	server       *service.Server
 
 	ca        authority
 	issuerKey *ecdsa.PrivateKey
@@ -98,7 +101,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	w := &world{
 		T:      t,
 		store:  brokertest.NewSecretStore(vault),
-		keys:   brokertest.NewKeyStore(localKeys(t)),
+		keys:   brokertest.NewKeyStore(localVault(t).Keys()),
 		audit:  &brokertest.Auditor{},
 		spans:  tracetest.NewSpanRecorder(),
 		meters: sdkmetric.NewManualReader(),
@@ -106,6 +109,12 @@ func newWorld(t *testing.T, options ...option) *world {
 		ca:     newAuthority(t),
 		served: make(chan error, 1),
 	}
+	issuer, err := broker.ParseName(broker.KindCertificateIssuers, "vaults/dev/certificateIssuers/digicert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs := localVault(t)
+	w.certificates = brokertest.NewCertificateStore(pairs.Certificates(), broker.CertificateIssuer{Name: issuer, Provider: "DigiCert", OrganizationID: "1", Enabled: true})
 	if w.issuerKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +122,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
 	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.meters))
 	bc := broker.Config{
-		Vaults:         map[string]broker.Vault{"dev": {Secrets: w.store, Keys: w.keys}},
+		Vaults:         map[string]broker.Vault{"dev": {Secrets: withPairs{w.store, pairs.Secrets()}, Keys: w.keys, Certificates: w.certificates}},
 		Authorizer:     brokertest.Explainer{Authorizer: brokertest.AuthorizerFunc(policy), Granted: granted},
 		Auditor:        w.audit,
 		Logger:         log,
@@ -150,8 +159,22 @@ func newWorld(t *testing.T, options ...option) *world {
 	return w
 }
 
-// localKeys are the keys of a new local vault.
-func localKeys(t *testing.T) broker.KeyStore {
+// withPairs has the secrets of certificates too, by their versions.
+type withPairs struct {
+	broker.SecretStore
+
+	pairs broker.SecretStore
+}
+
+func (s withPairs) GetSecret(ctx context.Context, n broker.Name) (broker.SecretValue, error) {
+	v, err := s.SecretStore.GetSecret(ctx, n)
+	if n.Version() != "" && broker.CodeOf(err) == broker.CodeSecretNotFound {
+		return s.pairs.GetSecret(ctx, n)
+	}
+	return v, err
+}
+
+func localVault(t *testing.T) *localvault.Vault {
 	t.Helper()
 	dir := t.TempDir()
 	vault, err := localvault.Open(localvault.Config{Path: filepath.Join(dir, "vault.db"), KeyFile: filepath.Join(dir, "vault.key")})
@@ -159,7 +182,7 @@ func localKeys(t *testing.T) broker.KeyStore {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = vault.Close() })
-	return vault.Keys()
+	return vault
 }
 
 // in returns the world for a subtest.

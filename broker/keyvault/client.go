@@ -1,7 +1,7 @@
 // Package keyvault speaks the REST contract of Azure Key Vault's data plane.
 //
-// A Client is a broker.SecretStore and a broker.KeyStore over one vault: Azure's,
-// a Managed HSM, which has keys only, or whatever speaks
+// A Client is a broker.SecretStore, a broker.KeyStore and a broker.CertificateStore
+// over one vault: Azure's, a Managed HSM, which has keys only, or whatever speaks
 // the same contract, such as a handler of package vaulthttp. It gets its tokens
 // from a TokenSource, best a TokenCache over one of the credentials here:
 //
@@ -68,24 +68,26 @@ type Config struct {
 	MeterProvider  metric.MeterProvider
 }
 
-// Client is one vault's secrets and keys, over REST. All methods may be called
+// Client is one vault's secrets, keys and certificates, over REST. All methods may be called
 // concurrently.
 //
 // A call is tried again only where that is harmless and may help: a read, a
 // backup or an update after a throttling, a failure of the vault or of the
 // connection; a delete, a recovery or a purge after a throttling only, because
 // it may have happened; a set or a restore never, nor what makes a key or a
-// version of one. A use of a key changes nothing, and is as a read. Every wait fits the caller's
+// certificate or a version of one. A use of a key changes nothing, and is as a read. Every wait fits the caller's
 // deadline, or the call fails at once and says in RetryAfter how long it would
 // have been.
 //
 // A delete and a recovery settle after Key Vault has answered. Until then the
-// Client answers CodeSecretInTransition or CodeKeyInTransition where the vault has found nothing, for
-// the changes that it made itself; what others change, it does not know.
+// Client answers CodeSecretInTransition, CodeKeyInTransition or
+// CodeCertificateInTransition where the vault has found nothing, for the changes
+// that it made itself; what others change, it does not know.
 type Client struct {
 	origin     url.URL
 	scope      string
 	apiVersion string
+	managedHSM bool
 	tokens     TokenSource
 	http       *http.Client
 	moves      *moves
@@ -96,6 +98,8 @@ type Client struct {
 var (
 	_ broker.SecretStore = (*Client)(nil)
 	_ broker.KeyStore    = (*Client)(nil)
+
+	_ broker.CertificateStore = (*Client)(nil)
 )
 
 // New returns a Client. It does not call the vault.
@@ -133,6 +137,7 @@ func New(c Config) (*Client, error) {
 		origin:     origin,
 		scope:      c.Scope,
 		apiVersion: c.APIVersion,
+		managedHSM: c.ManagedHSM,
 		tokens:     c.Tokens,
 		http: &http.Client{
 			Transport: c.Transport,
@@ -160,8 +165,9 @@ type call struct {
 	body  []byte
 	// repeat is when the call may be tried again.
 	repeat repeat
-	// keys: it is about keys, not secrets.
-	keys bool
+	// keys, certificates: it is about these, not secrets.
+	keys         bool
+	certificates bool
 	// timeout bounds one try; 0 is tryTimeout.
 	timeout time.Duration
 	// done is the status of success; 0 is 200.

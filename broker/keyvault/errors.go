@@ -65,6 +65,8 @@ var meanings = []meaning{
 	{status: http.StatusBadRequest, code: ErrorBadParameter, means: broker.CodeBadField, words: fieldRefused},
 	{status: http.StatusUnauthorized, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusForbidden, inner: InnerSecretDisabled, means: broker.CodeSecretDisabled},
+	{status: http.StatusForbidden, inner: InnerSecretManaged, means: broker.CodeCertificateManaged},
+	{status: http.StatusForbidden, inner: InnerKeyManaged, means: broker.CodeCertificateManaged},
 	{operation: purgeSecret, status: http.StatusForbidden, code: ErrorForbidden, bare: true, means: broker.CodeNotSupported, words: purgeProtected},
 	{status: http.StatusForbidden, means: broker.CodeVaultAuthentication, retry: granting},
 	{status: http.StatusNotFound, code: ErrorSecretNotFound, means: broker.CodeSecretNotFound},
@@ -86,8 +88,11 @@ func refusal(k call, r reply) *broker.Error {
 	}
 	e := &broker.Error{Code: broker.CodeVaultUnavailable, RetryAfter: soon}
 	rows := meanings
-	if k.keys {
+	switch {
+	case k.keys:
 		rows = slices.Concat(keyMeanings, meanings)
+	case k.certificates:
+		rows = slices.Concat(certificateMeanings, meanings)
 	}
 	for _, m := range rows {
 		if (m.operation == "" || m.operation == k.operation) && m.status == r.status && (m.code == "" || m.code == b.Code) &&

@@ -60,9 +60,12 @@ var (
 	dataAction = regexp.MustCompile(`(?:Action: '|Not authorized to access )(Microsoft\.KeyVault/(?:` +
 		`(?:vaults|managedHsm)/secrets/(?:getSecret|setSecret|readMetadata|update|delete|purge|recover|backup|restore)|` +
 		`(?:vaults|managedHsm)/keys/(?:` + keyActions + `)|` +
+		`vaults/certificates/(?:read|create|import|update|delete|purge|recover|backup|restore)|` +
+		`vaults/certificatecontacts/write|vaults/certificatecas/read|` +
 		`managedHsm/keys/(?:write|deletedKeys/(?:read|recover|delete))|` +
 		`(?:vaults|managedHsm)/keyrotationpolicies/(?:read|write))(?:/action)?)(?:'| on )`)
-	policyLacks    = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)|keys (?:(?i)` + keyPermissions + `)) permission`)
+	policyLacks = regexp.MustCompile(`does not have (secrets (?:get|set|list|delete|purge|recover|backup|restore)|keys (?:(?i)` + keyPermissions + `)|` +
+		`certificates (?:(?i)get|list|create|import|update|delete|purge|recover|backup|restore|managecontacts|getissuers|listissuers)) permission`)
 	tokenComplaint = regexp.MustCompile(`^(?:AKV|IDX)[0-9]{5}`)
 )
 

@@ -17,7 +17,7 @@ const (
 	maxMoves    = 1024
 )
 
-// side is where a secret or a key is: among the live ones or the soft-deleted ones.
+// side is where a secret, a key or a certificate is: among the live ones or the soft-deleted ones.
 type side int
 
 const (
@@ -92,8 +92,10 @@ func (m *moves) judge(name broker.Name, at side, asked time.Time, err error) err
 		return err
 	}
 	switch broker.CodeOf(err) {
-	case "", broker.CodeSecretDisabled, broker.CodeKeyDisabled, broker.CodeKeyOperationForbidden:
+	case "", broker.CodeSecretDisabled, broker.CodeKeyDisabled, broker.CodeKeyOperationForbidden, broker.CodeCertificateDisabled:
 		delete(m.byName, name.Base())
+	case broker.CodeCertificateNotFound:
+		return &broker.Error{Code: broker.CodeCertificateInTransition, RetryAfter: settledSoon, Err: err}
 	case broker.CodeKeyNotFound:
 		return &broker.Error{Code: broker.CodeKeyInTransition, RetryAfter: settledSoon, Err: err}
 	case broker.CodeSecretNotFound:

@@ -50,7 +50,7 @@ type certificate struct {
 	sha256 [sha256.Size]byte
 }
 
-func certificates(all []*x509.Certificate) ([]certificate, error) {
+func parseCertificates(all []*x509.Certificate) ([]certificate, error) {
 	certs := make([]certificate, 0, len(all))
 	for _, c := range all {
 		if _, ok := c.PublicKey.(*rsa.PublicKey); !ok {

@@ -130,5 +130,6 @@ func (s keys) key(name broker.Name, ver version, m metadata) (broker.Key, error)
 		Updated:         time.Unix(m.Updated, 0).UTC(),
 		RecoveryLevel:   s.v.recoveryLevel(),
 		RecoverableDays: s.v.retention,
+		Managed:         m.managed,
 	}, nil
 }

@@ -45,7 +45,7 @@ func (s keys) GetDeletedKey(ctx context.Context, name broker.Name) (deleted brok
 func (s keys) ListDeletedKeys(ctx context.Context, vault broker.Name, p broker.Page) (page broker.DeletedKeyPage, err error) {
 	page.Next, err = s.walk(ctx, vault, p, func(tx *bbolt.Tx, name broker.Name) bool {
 		h, err := s.softDeleted(ctx, tx, name)
-		if err != nil {
+		if err != nil || h.state.Managed {
 			return false
 		}
 		k, err := s.deletedKey(ctx, tx, h, name)

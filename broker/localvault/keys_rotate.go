@@ -82,7 +82,7 @@ func (s keys) addLike(ctx context.Context, name broker.Name, sh shape, k private
 
 // rotatable returns a key that may be rotated, and its latest version.
 func (s keys) rotatable(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, metadata, error) {
-	h, err := s.live(ctx, tx, name)
+	h, err := s.own(ctx, tx, name)
 	if err != nil {
 		return nil, metadata{}, err
 	}
@@ -123,7 +123,7 @@ func (s keys) UpdateRotationPolicy(ctx context.Context, name broker.Name, p brok
 		return broker.RotationPolicy{}, err
 	}
 	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.live(ctx, tx, name)
+		h, err := s.own(ctx, tx, name)
 		if err != nil {
 			return err
 		}
@@ -141,4 +141,22 @@ func (s keys) UpdateRotationPolicy(ctx context.Context, name broker.Name, p brok
 	}
 	s.v.rotator.wake()
 	return updated, nil
+}
+
+// rotatingKeys are the keys as the rotator sees them.
+type rotatingKeys struct{ keys keys }
+
+func dueKey(h *head, m metadata) (time.Time, bool) { return h.state.Rotation.due(m) }
+
+func (r rotatingKeys) schedule(ctx context.Context) (map[broker.Name]time.Time, error) {
+	return r.keys.schedule(ctx, dueKey)
+}
+
+func (r rotatingKeys) rotateDue(ctx context.Context, name broker.Name) (broker.Name, error) {
+	k, err := r.keys.rotate(ctx, name, stillDue(dueKey))
+	return k.Name, err
+}
+
+func (rotatingKeys) outOfUse() []broker.Code {
+	return []broker.Code{broker.CodeKeyNotFound, broker.CodeKeyDisabled}
 }

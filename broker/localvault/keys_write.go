@@ -116,7 +116,7 @@ func (s keys) putKey(tx *bbolt.Tx, h *head, name broker.Name, m metadata, sh sha
 // UpdateKey implements broker.KeyStore.
 func (s keys) UpdateKey(ctx context.Context, name broker.Name, u broker.KeyUpdate) (updated broker.Key, err error) {
 	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.live(ctx, tx, name)
+		h, err := s.own(ctx, tx, name)
 		if err != nil {
 			return err
 		}

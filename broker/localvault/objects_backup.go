@@ -22,6 +22,9 @@ type backup struct {
 	Name     string          `json:"name"`
 	Versions []backupVersion `json:"versions"` // oldest first
 	Rotation *rotationPolicy `json:"rotation,omitempty"`
+	// Policy and Pair are of certificates: the pair is the key and the secret.
+	Policy *certificatePolicy `json:"policy,omitempty"`
+	Pair   []backup           `json:"pair,omitempty"`
 }
 
 type backupVersion struct {
@@ -33,29 +36,12 @@ type backupVersion struct {
 // backup returns the named object as a blob.
 func (s objects) backup(ctx context.Context, name broker.Name) (blob broker.Value, err error) {
 	err = s.v.view(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.live(ctx, tx, name)
+		h, err := s.own(ctx, tx, name)
 		if err != nil {
 			return err
 		}
-		b, err := h.backup(tx)
-		defer b.clear()
-		switch {
-		case errors.Is(err, errTooLarge):
-			return s.backupTooLarge()
-		case err != nil:
-			return s.damaged(ctx, name, err)
-		}
-		plain, err := json.Marshal(b)
-		if err != nil {
-			return err
-		}
-		defer clear(plain)
-		sealed := s.v.backups.seal(s.shelf.place(purposeBackup, "", version{}), plain)
-		if len(s.shelf.backupPrefix())+len(sealed) > broker.MaxBackupLen {
-			return s.backupTooLarge()
-		}
-		blob = broker.NewValue(s.shelf.backupPrefix() + string(sealed))
-		return nil
+		blob, err = s.sealBackup(ctx, tx, name, h)
+		return err
 	})
 	if err != nil {
 		return broker.Value{}, err
@@ -63,21 +49,41 @@ func (s objects) backup(ctx context.Context, name broker.Name) (blob broker.Valu
 	return blob, nil
 }
 
+// sealBackup returns an object as a blob, with the pair that goes with it.
+func (s objects) sealBackup(ctx context.Context, tx *bbolt.Tx, name broker.Name, h *head, pair ...*head) (broker.Value, error) {
+	b, err := h.backup(tx)
+	defer func() { b.clear() }()
+	for i := 0; i < len(pair) && err == nil; i++ {
+		var one backup
+		one, err = pair[i].backup(tx)
+		b.Pair = append(b.Pair, one)
+	}
+	switch {
+	case errors.Is(err, errTooLarge):
+		return broker.Value{}, s.backupTooLarge()
+	case err != nil:
+		return broker.Value{}, s.damaged(ctx, name, err)
+	}
+	plain, err := json.Marshal(b)
+	if err != nil {
+		return broker.Value{}, err
+	}
+	defer clear(plain)
+	sealed := s.v.backups.seal(s.shelf.place(purposeBackup, "", version{}), plain)
+	if len(s.shelf.backupPrefix())+len(sealed) > broker.MaxBackupLen {
+		return broker.Value{}, s.backupTooLarge()
+	}
+	return broker.NewValue(s.shelf.backupPrefix() + string(sealed)), nil
+}
+
 // restore brings back what backup returned, and calls done with its head and name
 // before the change is made. Versions keep their ids and times.
 func (s objects) restore(ctx context.Context, vault broker.Name, blob broker.Value, done func(*bbolt.Tx, *head, broker.Name) error) error {
-	if blob.Len() > broker.MaxBackupLen {
-		return &broker.Error{Code: broker.CodeValueTooLarge, Field: "blob"}
-	}
-	b, err := s.v.openBackup(s.shelf, blob)
+	b, name, err := s.namedBackup(vault, blob)
 	if err != nil {
-		return badBlob(err)
+		return err
 	}
 	defer b.clear()
-	name, err := vault.Object(s.shelf.kind, b.Name)
-	if err != nil {
-		return badBlob(err)
-	}
 	return s.v.update(ctx, func(tx *bbolt.Tx) error {
 		h, err := s.claim(ctx, tx, name)
 		switch {
@@ -87,14 +93,38 @@ func (s objects) restore(ctx context.Context, vault broker.Name, blob broker.Val
 			return &broker.Error{Code: s.shelf.exists}
 		}
 		h = s.v.newHead(s.shelf, b.Name)
-		h.state.Rotation = b.Rotation
-		for _, v := range b.Versions {
-			if err := h.putVersion(tx, v.Version, v.metadata, v.Value); err != nil {
-				return err
-			}
+		if err := h.restore(tx, b); err != nil {
+			return err
 		}
 		return done(tx, h, name)
 	})
+}
+
+// namedBackup opens a blob of the shelf's kind.
+func (s objects) namedBackup(vault broker.Name, blob broker.Value) (backup, broker.Name, error) {
+	if blob.Len() > broker.MaxBackupLen {
+		return backup{}, broker.Name{}, &broker.Error{Code: broker.CodeValueTooLarge, Field: "blob"}
+	}
+	b, err := s.v.openBackup(s.shelf, blob)
+	if err != nil {
+		return backup{}, broker.Name{}, badBlob(err)
+	}
+	name, err := vault.Object(s.shelf.kind, b.Name)
+	if err != nil {
+		return backup{}, broker.Name{}, badBlob(err)
+	}
+	return b, name, nil
+}
+
+// restore writes all versions into a new head.
+func (h *head) restore(tx *bbolt.Tx, b backup) error {
+	h.state.Rotation, h.state.Policy = b.Rotation, b.Policy
+	for _, v := range b.Versions {
+		if err := h.putVersion(tx, v.Version, v.metadata, v.Value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openBackup opens a blob of any vault under the same master key.
@@ -116,7 +146,7 @@ func (v *Vault) openBackup(s *shelf, blob broker.Value) (backup, error) {
 // backup reads all versions of an object. It stops with errTooLarge once they
 // cannot fit into a blob.
 func (h *head) backup(tx *bbolt.Tx) (backup, error) {
-	b := backup{Name: h.name, Rotation: h.state.Rotation}
+	b := backup{Name: h.name, Rotation: h.state.Rotation, Policy: h.state.Policy}
 	prefix := rowPrefix(h.name)
 	metas, values := tx.Bucket(h.shelf.metadata).Cursor(), tx.Bucket(h.shelf.values).Cursor()
 	k, sealedMeta := metas.Seek(prefix)
@@ -153,6 +183,9 @@ func (h *head) backup(tx *bbolt.Tx) (backup, error) {
 func (b backup) clear() {
 	for _, v := range b.Versions {
 		clear(v.Value)
+	}
+	for _, one := range b.Pair {
+		one.clear()
 	}
 }
 

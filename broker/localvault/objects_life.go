@@ -15,19 +15,23 @@ import (
 func (s objects) claim(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, error) {
 	h, err := s.head(ctx, tx, name)
 	switch {
-	case err != nil, h == nil:
+	case err != nil:
 		return nil, err
+	case h == nil:
+		return nil, s.unreserved(ctx, tx, name)
 	case h.state.expired(time.Now()):
-		return nil, s.shelf.remove(tx, h.name)
+		return nil, h.remove(tx)
 	case h.state.Deleted != 0:
 		return nil, &broker.Error{Code: s.shelf.softDeleted}
+	case h.state.Managed:
+		return nil, errManaged
 	}
 	return h, nil
 }
 
 // softDelete deletes the named object, and returns its head.
 func (s objects) softDelete(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, error) {
-	h, err := s.live(ctx, tx, name)
+	h, err := s.own(ctx, tx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +43,11 @@ func (s objects) softDelete(ctx context.Context, tx *bbolt.Tx, name broker.Name)
 // undelete brings the named object back, and returns its head.
 func (s objects) undelete(ctx context.Context, tx *bbolt.Tx, name broker.Name) (*head, error) {
 	h, err := s.softDeleted(ctx, tx, name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case h.state.Managed:
+		return nil, errManaged
 	}
 	h.state.Deleted, h.state.Purges = 0, 0
 	return h, h.put(tx)
@@ -50,13 +57,15 @@ func (s objects) undelete(ctx context.Context, tx *bbolt.Tx, name broker.Name) (
 func (s objects) purge(ctx context.Context, name broker.Name) error {
 	return s.v.update(ctx, func(tx *bbolt.Tx) error {
 		h, err := s.softDeleted(ctx, tx, name)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if s.v.protected {
+		case h.state.Managed:
+			return errManaged
+		case s.v.protected:
 			return &broker.Error{Code: broker.CodeNotSupported, Err: errors.New("the vault has purge protection")}
 		}
-		return s.shelf.remove(tx, h.name)
+		return h.remove(tx)
 	})
 }
 
@@ -90,8 +99,17 @@ func (s objects) softDeleted(ctx context.Context, tx *bbolt.Tx, name broker.Name
 // claimable fails as claim would, and changes nothing.
 func (s objects) claimable(ctx context.Context, tx *bbolt.Tx, name broker.Name) error {
 	h, err := s.head(ctx, tx, name)
-	if err == nil && h != nil && h.state.Deleted != 0 && !h.state.expired(time.Now()) {
+	switch {
+	case err != nil:
+		return err
+	case h == nil:
+		return s.unreserved(ctx, tx, name)
+	case h.state.expired(time.Now()):
+		return nil
+	case h.state.Deleted != 0:
 		return &broker.Error{Code: s.shelf.softDeleted}
+	case h.state.Managed:
+		return errManaged
 	}
-	return err
+	return nil
 }

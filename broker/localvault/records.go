@@ -22,10 +22,15 @@ import (
 //	secret-metadata  name 0x00 version   -> metadata, sealed under the data key
 //	secret-values    name 0x00 version   -> the value, sealed under the data key
 //	keys, key-metadata, key-values       -> the same of keys, whose values are private
+//	certificates, certificate-metadata, certificate-values
+//	                                     -> the same of certificates, whose values are chains
+//	certificate-pending  name 0x00 version
+//	                                     -> the private key of a version that waits to be signed
 type shelf struct {
 	noun                    string // begins the purposes of all its records
 	kind                    broker.Kind
 	heads, metadata, values []byte // buckets
+	pending                 []byte // a bucket of certificates only
 
 	notFound, exists, softDeleted broker.Code
 }
@@ -44,8 +49,23 @@ var (
 		heads: []byte("keys"), metadata: []byte("key-metadata"), values: []byte("key-values"),
 		notFound: broker.CodeKeyNotFound, exists: broker.CodeKeyExists, softDeleted: broker.CodeKeySoftDeleted,
 	}
-	shelves = []*shelf{secretShelf, keyShelf}
+	certificateShelf = &shelf{
+		noun: "certificate", kind: broker.KindCertificates,
+		heads: []byte("certificates"), metadata: []byte("certificate-metadata"), values: []byte("certificate-values"),
+		pending:  []byte("certificate-pending"),
+		notFound: broker.CodeCertificateNotFound, exists: broker.CodeCertificateExists, softDeleted: broker.CodeCertificateSoftDeleted,
+	}
+	shelves = []*shelf{secretShelf, keyShelf, certificateShelf}
 )
+
+// buckets returns where the shelf's records lie, versions behind heads.
+func (s *shelf) buckets() [][]byte {
+	all := [][]byte{s.heads, s.metadata, s.values}
+	if s.pending != nil {
+		all = append(all, s.pending)
+	}
+	return all
+}
 
 // place returns what a record of the shelf is bound to.
 func (s *shelf) place(purpose, name string, ver version) place {
@@ -75,6 +95,12 @@ type state struct {
 	Purges  int64 `json:"purges,omitempty"`
 	// Rotation is a key's rotation policy, once one was set.
 	Rotation *rotationPolicy `json:"rotation,omitempty"`
+	// Managed: the key or secret is of the certificate of the same name.
+	Managed bool `json:"managed,omitempty"`
+	// Policy and Operation are a certificate's. One whose first version is still
+	// being made has no Latest.
+	Policy    *certificatePolicy `json:"policy,omitempty"`
+	Operation *operation         `json:"operation,omitempty"`
 }
 
 // metadata is what a version has beside its value. Times are Unix seconds.
@@ -88,6 +114,10 @@ type metadata struct {
 	Updated     int64             `json:"updated"`
 	// Key is of keys only.
 	Key *keyMetadata `json:"key,omitempty"`
+	// Certificate is of certificates only.
+	Certificate *certificateMetadata `json:"certificate,omitempty"`
+
+	managed bool // as the head says
 }
 
 func (v *Vault) newHeader() []byte {
@@ -124,7 +154,7 @@ func writeHeader(tx *bbolt.Tx, header []byte) error {
 // that came later of an older one.
 func makeShelves(tx *bbolt.Tx) error {
 	for _, s := range shelves {
-		for _, name := range [][]byte{s.heads, s.metadata, s.values} {
+		for _, name := range s.buckets() {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -225,6 +255,7 @@ func (h *head) openMetadata(ver version, sealed []byte) (m metadata, err error) 
 	if err != nil {
 		return metadata{}, err
 	}
+	m.managed = h.state.Managed
 	return m, json.Unmarshal(plain, &m)
 }
 
@@ -246,10 +277,22 @@ var errNoRow = errors.New("a row is missing")
 // expired reports whether a deleted object's retention is over.
 func (s state) expired(now time.Time) bool { return s.Deleted != 0 && now.Unix() >= s.Purges }
 
-// remove takes an object out of the file, with all its versions.
+// remove takes an object out of the file, with all its versions. A certificate, its
+// key and its secret go together.
+func (h *head) remove(tx *bbolt.Tx) error {
+	if h.shelf != certificateShelf && !h.state.Managed {
+		return h.shelf.remove(tx, h.name)
+	}
+	var err error
+	for _, s := range shelves {
+		err = errors.Join(err, s.remove(tx, h.name))
+	}
+	return err
+}
+
 func (s *shelf) remove(tx *bbolt.Tx, name string) error {
 	prefix := rowPrefix(name)
-	for _, bucket := range [][]byte{s.metadata, s.values} {
+	for _, bucket := range s.buckets()[1:] {
 		c := tx.Bucket(bucket).Cursor()
 		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Seek(prefix) {
 			if err := c.Delete(); err != nil {
@@ -266,15 +309,15 @@ func (v *Vault) purgeExpired(tx *bbolt.Tx) error {
 	var err error
 	now := time.Now()
 	for _, s := range shelves {
-		var expired []string
+		var expired []*head
 		err = errors.Join(err, tx.Bucket(s.heads).ForEach(func(k, stored []byte) error {
 			if h, err := v.openHead(s, string(k), stored); err == nil && h.state.expired(now) {
-				expired = append(expired, h.name)
+				expired = append(expired, h)
 			}
 			return nil
 		}))
-		for _, name := range expired {
-			err = errors.Join(err, s.remove(tx, name))
+		for _, h := range expired {
+			err = errors.Join(err, h.remove(tx))
 		}
 	}
 	return err

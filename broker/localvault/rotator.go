@@ -3,6 +3,8 @@ package localvault
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,19 +20,33 @@ const (
 	rotatorRetry = time.Minute
 )
 
-// rotator gives keys new versions when their policies say so, for as long as the
-// vault is open. What fell due while it was not is made up for at once: one
-// version, however often it would have been rotated.
+// rotator gives keys and certificates new versions when their policies say so, for
+// as long as the vault is open. What fell due while it was not is made up for at
+// once: one version, however often it would have been rotated.
 type rotator struct {
-	keys   keys
+	stores []rotating
+	log    *slog.Logger
 	woken  chan struct{} // holds one wake
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-func startRotator(k keys) *rotator {
+// rotating is a store whose objects get new versions by themselves.
+type rotating interface {
+	// schedule returns when each is due.
+	schedule(ctx context.Context) (map[broker.Name]time.Time, error)
+	// rotateDue makes the new version, unless it is not due any more: errNotDue.
+	rotateDue(ctx context.Context, name broker.Name) (broker.Name, error)
+	// outOfUse are the codes of what is to be left alone until somebody changes it.
+	outOfUse() []broker.Code
+}
+
+func startRotator(v *Vault) *rotator {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &rotator{keys: k, woken: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	r := &rotator{
+		stores: []rotating{rotatingKeys{v.keys()}, rotatingCertificates{v.certificates()}}, log: v.log,
+		woken: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+	}
 	go r.run(ctx)
 	return r
 }
@@ -85,70 +101,74 @@ func (r *rotator) rotateDue(ctx context.Context) (next time.Time, ok bool) {
 			next, ok = t, true
 		}
 	}
-	schedule, err := r.schedule(ctx)
-	if err != nil {
-		return time.Now().Add(rotatorRetry), true
-	}
-	for name, due := range schedule {
-		if time.Now().Before(due) {
-			soonest(due)
+	for _, store := range r.stores {
+		schedule, err := store.schedule(ctx)
+		if err != nil {
+			soonest(time.Now().Add(rotatorRetry))
 			continue
 		}
-		k, err := r.keys.rotate(ctx, name, stillDue)
-		switch {
-		case broker.CodeOf(err) == broker.CodeKeyNotFound, broker.CodeOf(err) == broker.CodeKeyDisabled:
-			// Somebody took it out of use. Whatever brings it back wakes the rotator.
-		case errors.Is(err, errNotDue):
-			soonest(time.Now().Add(rotatorRetry)) // it was changed since, or the clock was set
-		case err != nil:
-			if ctx.Err() == nil {
-				r.keys.v.log.WarnContext(ctx, "a key that is due could not be rotated, and will be tried again",
-					"key", name.ObjectName(), "error", err)
+		for name, due := range schedule {
+			if time.Now().Before(due) {
+				soonest(due)
+				continue
 			}
-			soonest(time.Now().Add(rotatorRetry))
-		default:
-			r.keys.v.log.InfoContext(ctx, "rotated a key by its policy", "key", name.ObjectName(), "version", k.Name.Version())
-			// When the new version is due is known once all are looked at again.
-			soonest(time.Now())
+			made, err := store.rotateDue(ctx, name)
+			switch {
+			case slices.Contains(store.outOfUse(), broker.CodeOf(err)):
+				// Whatever brings it back wakes the rotator.
+			case errors.Is(err, errNotDue):
+				soonest(time.Now().Add(rotatorRetry)) // it was changed since, or the clock was set
+			case err != nil:
+				if ctx.Err() == nil {
+					r.log.WarnContext(ctx, "what is due could not be rotated, and will be tried again", "name", name.String(), "error", err)
+				}
+				soonest(time.Now().Add(rotatorRetry))
+			default:
+				r.log.InfoContext(ctx, "rotated by its policy", "name", name.String(), "version", made.Version())
+				// When the new version is due is known once all are looked at again.
+				soonest(time.Now())
+			}
 		}
 	}
 	return next, ok
 }
 
-var errNotDue = errors.New("the key is not due any more")
+var errNotDue = errors.New("it is not due any more")
 
-func stillDue(h *head, m metadata) error {
-	if due, ok := h.state.Rotation.due(m); !ok || time.Now().Before(due) {
-		return &broker.Error{Code: broker.CodeInternal, Err: errNotDue}
+// stillDue permits to rotate what due says is due.
+func stillDue(due func(*head, metadata) (time.Time, bool)) func(*head, metadata) error {
+	return func(h *head, m metadata) error {
+		if at, ok := due(h, m); !ok || time.Now().Before(at) {
+			return &broker.Error{Code: broker.CodeInternal, Err: errNotDue}
+		}
+		return nil
 	}
-	return nil
 }
 
-// schedule returns when each live key is due. Damaged ones were or will be logged
+// schedule returns when each live object is due. Damaged ones were or will be logged
 // where they are used.
-func (r *rotator) schedule(ctx context.Context) (map[broker.Name]time.Time, error) {
-	due := make(map[broker.Name]time.Time)
-	v := r.keys.v
+func (s objects) schedule(ctx context.Context, due func(*head, metadata) (time.Time, bool)) (map[broker.Name]time.Time, error) {
+	all := make(map[broker.Name]time.Time)
 	alias, err := broker.VaultName("local") // a vault does not know its alias
 	if err != nil {
 		return nil, err
 	}
-	return due, v.view(ctx, func(tx *bbolt.Tx) error {
-		return tx.Bucket(r.keys.shelf.heads).ForEach(func(k, stored []byte) error {
-			h, err := v.openHead(r.keys.shelf, string(k), stored)
-			if err != nil || h.state.Deleted != 0 || h.state.Rotation == nil {
-				return nil //nolint:nilerr // a damaged key is not rotated; the others are
+	return all, s.v.view(ctx, func(tx *bbolt.Tx) error {
+		return tx.Bucket(s.shelf.heads).ForEach(func(k, stored []byte) error {
+			h, err := s.v.openHead(s.shelf, string(k), stored)
+			if err != nil || h.state.Deleted != 0 || (h.state.Rotation == nil && h.state.Policy == nil) {
+				return nil //nolint:nilerr // a damaged one is not rotated; the others are
 			}
 			m, err := h.metadata(tx, h.state.Latest)
 			if err != nil {
-				return nil //nolint:nilerr // as above
+				return nil //nolint:nilerr // as above, or it has no version yet
 			}
-			name, err := alias.Object(r.keys.shelf.kind, h.name)
+			name, err := alias.Object(s.shelf.kind, h.name)
 			if err != nil {
 				return err
 			}
-			if t, ok := h.state.Rotation.due(m); ok {
-				due[name] = t
+			if at, ok := due(h, m); ok {
+				all[name] = at
 			}
 			return nil
 		})

@@ -53,7 +53,7 @@ type place struct {
 }
 
 // Purposes of records. They keep apart what lies at the same name. But for the
-// header's, a purpose begins with its shelf's noun.
+// header's and the contacts', a purpose begins with its shelf's noun.
 const (
 	purposeHeader   = "vault"
 	purposeDataKey  = "data key"
@@ -61,6 +61,8 @@ const (
 	purposeMetadata = "metadata"
 	purposeValue    = "value"
 	purposeBackup   = "backup"
+	purposePending  = "pending key"
+	purposeContacts = "contacts"
 )
 
 // bytes encodes the place so that no two places read alike: neither purposes

@@ -120,5 +120,6 @@ func (s secrets) secret(name broker.Name, ver version, m metadata) (broker.Secre
 		Updated:         time.Unix(m.Updated, 0).UTC(),
 		RecoveryLevel:   s.v.recoveryLevel(),
 		RecoverableDays: s.v.retention,
+		Managed:         m.managed,
 	}, nil
 }

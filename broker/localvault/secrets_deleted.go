@@ -29,7 +29,7 @@ func (s secrets) GetDeletedSecret(ctx context.Context, name broker.Name) (delete
 func (s secrets) ListDeletedSecrets(ctx context.Context, vault broker.Name, p broker.Page) (page broker.DeletedSecretPage, err error) {
 	page.Next, err = s.walk(ctx, vault, p, func(tx *bbolt.Tx, name broker.Name) bool {
 		h, err := s.softDeleted(ctx, tx, name)
-		if err != nil {
+		if err != nil || h.state.Managed {
 			return false
 		}
 		item, err := s.deletedSecret(ctx, tx, h, name)

@@ -51,7 +51,7 @@ func (s secrets) SetSecret(ctx context.Context, name broker.Name, n broker.NewSe
 // UpdateSecret implements broker.SecretStore.
 func (s secrets) UpdateSecret(ctx context.Context, name broker.Name, u broker.SecretUpdate) (updated broker.Secret, err error) {
 	err = s.v.update(ctx, func(tx *bbolt.Tx) error {
-		h, err := s.live(ctx, tx, name)
+		h, err := s.own(ctx, tx, name)
 		if err != nil {
 			return err
 		}

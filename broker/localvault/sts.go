@@ -99,7 +99,7 @@ func NewSTS(c STSConfig) (*STS, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	certs, err := certificates(c.Certificates)
+	certs, err := parseCertificates(c.Certificates)
 	if err != nil {
 		return nil, fmt.Errorf("token service: %w", err)
 	}

@@ -70,7 +70,7 @@ func records(tb testing.TB, v *Vault) map[record][]byte {
 	all := make(map[record][]byte)
 	err := v.db.View(func(tx *bbolt.Tx) error {
 		for _, s := range shelves {
-			for _, bucket := range [][]byte{s.heads, s.metadata, s.values} {
+			for _, bucket := range s.buckets() {
 				err := tx.Bucket(bucket).ForEach(func(k, stored []byte) error {
 					all[record{string(bucket), string(k)}] = bytes.Clone(stored)
 					return nil

@@ -165,7 +165,7 @@ func (c *checker) noEnv(s *located) (at int, msg string) {
 		return s.principal.op, notAPrincipal(s.principal)
 	}
 	if !slices.ContainsFunc(c.situations, func(e env) bool { return takesType(c.resolved, s.ast.Resource, e.resource) }) {
-		return s.resource.op, fmt.Sprintf("no resource can be that: a resource is a Secret, a Certificate or a Vault; write resource in %s::%q", typeVault, "…")
+		return s.resource.op, fmt.Sprintf("no resource can be that: a resource is a Secret, a Key, a Certificate or a Vault; write resource in %s::%q", typeVault, "…")
 	}
 	if eq, ok := s.ast.Action.(ast.ScopeTypeEq); ok && c.resolved.Actions[eq.Entity].AppliesTo == nil {
 		return s.action.op, fmt.Sprintf("%q is a group of actions: write action in %s", eq.Entity.ID, eq.Entity)

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
@@ -17,10 +19,14 @@ type env struct {
 	context   resolved.RecordType
 }
 
-// situations returns all that there are, in a fixed order.
+// situations returns all that there are, in a fixed order: those of the nouns that
+// most policies are about come first, since messages give the first as an example.
 func situations(sch *resolved.Schema) []env {
 	var all []env
-	for _, uid := range slices.SortedFunc(maps.Keys(sch.Actions), compareUIDs) {
+	actions := slices.SortedFunc(maps.Keys(sch.Actions), func(a, b cedar.EntityUID) int {
+		return cmp.Or(cmp.Compare(rarity(a), rarity(b)), compareUIDs(a, b))
+	})
+	for _, uid := range actions {
 		a := sch.Actions[uid]
 		if a.AppliesTo == nil {
 			continue
@@ -32,6 +38,17 @@ func situations(sch *resolved.Schema) []env {
 		}
 	}
 	return all
+}
+
+// rarity orders actions by the noun they are about.
+func rarity(action cedar.EntityUID) int {
+	nouns := []string{"Secret", "Key", "Certificate"}
+	for i, noun := range nouns {
+		if strings.Contains(string(action.ID), noun) {
+			return i
+		}
+	}
+	return len(nouns)
 }
 
 // takenBy returns the situations that the scope of p takes.

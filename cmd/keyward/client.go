@@ -49,11 +49,12 @@ type callFlags struct {
 
 // client is a connection to a broker.
 type client struct {
-	secrets keywardv1.SecretServiceClient
-	keys    keywardv1.KeyServiceClient
-	access  keywardv1.AccessServiceClient
-	conn    *grpc.ClientConn
-	vault   string // of short names; may be empty
+	secrets      keywardv1.SecretServiceClient
+	keys         keywardv1.KeyServiceClient
+	certificates keywardv1.CertificateServiceClient
+	access       keywardv1.AccessServiceClient
+	conn         *grpc.ClientConn
+	vault        string // of short names; may be empty
 	// chosen: vault was named by --vault, and a full name must not contradict it.
 	chosen bool
 }
@@ -97,12 +98,13 @@ func (f callFlags) dial(a *app) (*client, error) {
 		return nil, fmt.Errorf(`%s: "grpc": %w`, file, err)
 	}
 	return &client{
-		secrets: keywardv1.NewSecretServiceClient(conn),
-		keys:    keywardv1.NewKeyServiceClient(conn),
-		access:  keywardv1.NewAccessServiceClient(conn),
-		conn:    conn,
-		vault:   cmp.Or(f.Vault, conf.Vault),
-		chosen:  f.Vault != "",
+		secrets:      keywardv1.NewSecretServiceClient(conn),
+		keys:         keywardv1.NewKeyServiceClient(conn),
+		certificates: keywardv1.NewCertificateServiceClient(conn),
+		access:       keywardv1.NewAccessServiceClient(conn),
+		conn:         conn,
+		vault:        cmp.Or(f.Vault, conf.Vault),
+		chosen:       f.Vault != "",
 	}, nil
 }
 
@@ -166,6 +168,11 @@ func (c *client) secretName(name, version string) (string, error) {
 // keyName is objectName of keys.
 func (c *client) keyName(name, version string) (string, error) {
 	return c.objectName(broker.KindKeys, name, version)
+}
+
+// certificateName is objectName of certificates.
+func (c *client) certificateName(name, version string) (string, error) {
+	return c.objectName(broker.KindCertificates, name, version)
 }
 
 // objectName returns the resource name that a command's NAME stands for: an

@@ -23,12 +23,14 @@ const (
 
 // The values of the tag "complete", which says what an argument or flag names.
 const (
-	namesSecret     = "secrets"
-	namesDeleted    = "deleted"
-	namesKey        = "keys"
-	namesDeletedKey = "deletedKeys"
-	namesAction     = "actions"
-	namesFile       = "files"
+	namesSecret             = "secrets"
+	namesDeleted            = "deleted"
+	namesKey                = "keys"
+	namesDeletedKey         = "deletedKeys"
+	namesCertificate        = "certificates"
+	namesDeletedCertificate = "deletedCertificates"
+	namesAction             = "actions"
+	namesFile               = "files"
 )
 
 type completeCmd struct {
@@ -234,6 +236,16 @@ func (c *client) candidates(ctx context.Context, what, vault string) []candidate
 	case namesDeletedKey:
 		list, _ := c.listDeletedKeys(ctx, vault)
 		for _, d := range list.GetDeletedKeys() {
+			add(d.GetName(), "deleted", d.GetDeleteTime())
+		}
+	case namesCertificate:
+		list, _ := c.listCertificates(ctx, vault)
+		for _, x := range list.GetCertificates() {
+			add(x.GetName(), "expires", x.GetExpireTime())
+		}
+	case namesDeletedCertificate:
+		list, _ := c.listDeletedCertificates(ctx, vault)
+		for _, d := range list.GetDeletedCertificates() {
 			add(d.GetName(), "deleted", d.GetDeleteTime())
 		}
 	}

@@ -126,6 +126,11 @@ func (c *client) deletedKeyName(name string) (string, error) {
 	return c.deletedObjectName(broker.KindKeys, broker.KindDeletedKeys, name)
 }
 
+// deletedCertificateName is deletedSecretName of certificates.
+func (c *client) deletedCertificateName(name string) (string, error) {
+	return c.deletedObjectName(broker.KindCertificates, broker.KindDeletedCertificates, name)
+}
+
 func (c *client) deletedObjectName(kind, deleted broker.Kind, name string) (string, error) {
 	live, err := c.objectName(kind, strings.Replace(name, "/"+string(deleted)+"/", "/"+string(kind)+"/", 1), "")
 	if err != nil {

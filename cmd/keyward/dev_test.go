@@ -37,6 +37,14 @@ func TestScripts(t *testing.T) {
 					}
 				}
 			},
+			// mode checks a file's permissions.
+			"mode": func(ts *testscript.TestScript, _ bool, args []string) {
+				info, err := os.Stat(ts.MkAbs(args[1]))
+				ts.Check(err)
+				if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+					ts.Fatalf("%s has mode %s, not %s", args[1], got, args[0])
+				}
+			},
 		},
 	})
 }

@@ -74,6 +74,20 @@ func (e explainer) nextStep(reason broker.Code, requestID string) string {
 		return "see what there is with: keyward list"
 	case broker.CodeSecretDisabled:
 		return "see which versions are enabled with: keyward versions NAME"
+	case broker.CodeCertificateNotFound:
+		return "see what there is with: keyward certificate list"
+	case broker.CodeCertificateExists:
+		return "to replace it: keyward certificate delete NAME, then keyward certificate purge NAME"
+	case broker.CodeCertificateSoftDeleted:
+		return "bring it back with: keyward certificate undelete NAME"
+	case broker.CodeOperationNotFound:
+		return "begin one with: keyward certificate create NAME"
+	case broker.CodeOperationInProgress:
+		return "see it with: keyward certificate operation get NAME; make way with: keyward certificate operation delete NAME"
+	case broker.CodeCertificateManaged:
+		return "it changes with: keyward certificate create NAME, and goes with: keyward certificate delete NAME"
+	case broker.CodeKeyNotExportable:
+		return "its policy says so: keyward certificate policy NAME; the next version can have --export"
 	case broker.CodeETagMismatch:
 		return "see what it is now with: keyward get NAME -o json"
 	case broker.CodeSecretExists:

@@ -94,15 +94,16 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 		return nil, err
 	}
 	served := vaulthttp.Config{
-		Vault:      alias,
-		Secrets:    store.Secrets(),
-		Keys:       store.Keys(),
-		ManagedHSM: c.store.ManagedHSM,
-		Tokens:     sts,
-		Authority:  c.authority + "/" + localTenant,
-		Resource:   audience,
-		Simulate:   c.options.simulate.Simulation,
-		Logger:     c.store.Logger,
+		Vault:        alias,
+		Secrets:      store.Secrets(),
+		Keys:         store.Keys(),
+		Certificates: store.Certificates(),
+		ManagedHSM:   c.store.ManagedHSM,
+		Tokens:       sts,
+		Authority:    c.authority + "/" + localTenant,
+		Resource:     audience,
+		Simulate:     c.options.simulate.Simulation,
+		Logger:       c.store.Logger,
 	}
 	if served.ManagedHSM {
 		served.Secrets = nil

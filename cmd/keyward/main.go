@@ -54,7 +54,8 @@ type cli struct {
 	Versions versionsCmd `cmd:"" group:"Use" help:"List a secret's versions, newest first."`
 	Delete   deleteCmd   `cmd:"" group:"Use" help:"Delete a secret with all its versions; the vault keeps it for a while."`
 
-	Key keyCmd `cmd:"" group:"Use" help:"Make, use and keep keys: sign, encrypt, wrap, rotate."`
+	Key         keyCmd         `cmd:"" group:"Use" help:"Make, use and keep keys: sign, encrypt, wrap, rotate."`
+	Certificate certificateCmd `cmd:"" group:"Use" help:"Make, import, download and watch certificates."`
 
 	Exec   execCmd   `cmd:"" group:"Hand on" help:"Run a command with secrets in its environment."`
 	Render renderCmd `cmd:"" group:"Hand on" help:"Write a file from a template with secrets in it."`

@@ -36,6 +36,7 @@ func (v *vaults) cached(c cacheConfig) map[string]broker.Vault {
 		vault := broker.Vault{Keys: broker.NewKeyCache(client, broker.KeyCacheConfig{TTL: c.TTL.Duration, PublicKeys: c.PublicKeys})}
 		if !v.hsm[alias] {
 			vault.Secrets = broker.NewSecretCache(client, broker.SecretCacheConfig{TTL: c.TTL.Duration})
+			vault.Certificates = client
 		}
 		out[alias] = vault
 	}

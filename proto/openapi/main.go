@@ -74,8 +74,8 @@ func newDocument(files []*protogen.File) (*document, error) {
 }
 
 // about is what holds for every operation.
-const about = "Keyward brokers the secrets and keys of Azure Key Vault: a caller proves who it is, a policy decides, the decision is recorded, " +
-	"and only then a secret is served or changed, or a key is used.\n\n" +
+const about = "Keyward brokers the secrets, keys and certificates of Azure Key Vault: a caller proves who it is, a policy decides, the decision is recorded, " +
+	"and only then a secret or a certificate is served or changed, or a key is used.\n\n" +
 	"A caller sends a bearer token, or connects with a client certificate; a token that is sent must be valid, and is who calls. " +
 	"All is JSON, with times as RFC 3339 has them and bytes in base64. In replies, a field that is zero is shown and one that is unset is not. " +
 	"An unknown field or query parameter is refused.\n\n" +

@@ -110,6 +110,18 @@ var members = map[string]collectionMember{
 		"key", "^[0-9a-zA-Z-]{1,127}$", "invoices",
 		"The name of the key that was deleted.",
 	},
+	"certificates": {
+		"certificate", "^[0-9a-zA-Z-]{1,127}$", "www",
+		"The certificate's name. Upper case is folded to lower.",
+	},
+	"deletedCertificates": {
+		"certificate", "^[0-9a-zA-Z-]{1,127}$", "www",
+		"The name of the certificate that was deleted.",
+	},
+	"certificateIssuers": {
+		"issuer", "^[0-9a-zA-Z-]{1,127}$", "digicert",
+		"The issuer's name, as the vault has it. Upper case is folded to lower.",
+	},
 	"versions": {
 		"version", "^[0-9a-f]{32}$", "01a200534a2700009536521920725304",
 		"A version, as the vault gave it out.",

@@ -68,7 +68,11 @@ func (s *schemas) message(m *protogen.Message, without ...string) object {
 
 // property is the schema of a field, with what its comment says.
 func (s *schemas) property(f *protogen.Field) object {
-	schema := s.field(f).with("description", s.words.of(f.Comments.Leading))
+	about := s.words.of(f.Comments.Leading)
+	if about == "" && f.Enum != nil {
+		about = s.words.of(f.Enum.Comments.Leading)
+	}
+	schema := s.field(f).with("description", about)
 	if behaves(f, annotations.FieldBehavior_OUTPUT_ONLY) {
 		schema = schema.with("readOnly", true)
 	}
@@ -94,6 +98,12 @@ func (s *schemas) one(f *protogen.Field) object {
 		return object{{"type", "integer"}, {"format", "int32"}}
 	case protoreflect.BytesKind:
 		return object{{"type", "string"}, {"contentEncoding", "base64"}}
+	case protoreflect.EnumKind:
+		var names []any
+		for _, v := range f.Enum.Values {
+			names = append(names, string(v.Desc.Name()))
+		}
+		return object{{"type", "string"}, {"enum", names}}
 	case protoreflect.MessageKind:
 		switch f.Message.Desc.FullName() {
 		case "google.protobuf.Timestamp":

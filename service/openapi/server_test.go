@@ -69,7 +69,7 @@ func startServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	core, err := broker.New(broker.Config{
-		Vaults:     map[string]broker.Vault{"dev": {Secrets: broker.NewSecretCache(vault.Secrets(), broker.SecretCacheConfig{}), Keys: vault.Keys()}},
+		Vaults:     map[string]broker.Vault{"dev": {Secrets: broker.NewSecretCache(vault.Secrets(), broker.SecretCacheConfig{}), Keys: vault.Keys(), Certificates: vault.Certificates()}},
 		Authorizer: policies,
 		Auditor:    &brokertest.Auditor{},
 	})

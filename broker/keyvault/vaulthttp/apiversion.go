@@ -5,10 +5,12 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/keyvault"
 )
 
-// apiVersions are those whose contract for secrets and keys the handler keeps. The last
+// apiVersions are those whose contract for secrets, keys and certificates
+// the handler keeps. The last
 // one is the newest.
 //
 // Of the fields of a plain secret one differs between them: see trim. Of
@@ -55,6 +57,40 @@ func (r request) trimKey(a *keyvault.KeyAttributes) {
 	if r.olderThan("7.5") {
 		a.HSMPlatform = ""
 	}
+}
+
+// orderVersion is the first that knows the order of a certificate's chain, and
+// namesVersion the first with URIs and addresses among its names.
+const (
+	orderVersion = "7.6"
+	namesVersion = "2025-07-01"
+)
+
+// trimCertificate takes from a certificate's attributes what is younger than the
+// request's version.
+func (r request) trimCertificate(a *keyvault.Attributes) {
+	if r.apiVersion == "7.0" {
+		a.RecoverableDays = 0
+	}
+}
+
+// policyOf returns p without what is younger than the request's version, which an
+// older Key Vault neither heeds nor tells.
+func (r request) policyOf(p *broker.CertificatePolicy) *broker.CertificatePolicy {
+	if p == nil || !r.olderThan(namesVersion) {
+		return p
+	}
+	own := *p
+	own.Names.URIs, own.Names.IPAddresses = nil, nil
+	return &own
+}
+
+// preserveOrder returns what a client asks for, if its version has that.
+func (r request) preserveOrder(asked *bool) *bool {
+	if r.olderThan(orderVersion) {
+		return nil
+	}
+	return asked
 }
 
 // olderThan reports whether the request asks for a version before v. Previews

@@ -99,6 +99,39 @@ var refusals = map[broker.Code]refusal{
 		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
 		message: "Key is currently being deleted.",
 	},
+	broker.CodeCertificateDisabled: {
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: keyvault.InnerCertificateDisabled,
+		message: "Operation is not allowed on a disabled certificate.",
+	},
+	broker.CodeCertificateNotFound: {
+		status: http.StatusNotFound, code: keyvault.ErrorCertificateNotFound,
+		message: "A certificate with (name/id) {name} was not found in this key vault. If you recently deleted this certificate " +
+			"you may be able to recover it using the correct recovery command. " +
+			"For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
+	},
+	broker.CodeCertificateSoftDeleted: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerDeleted,
+		message: "Certificate {name} is currently in a deleted but recoverable state, and its name cannot be reused; " +
+			"in this state, the certificate can only be recovered or purged.",
+	},
+	broker.CodeCertificateExists: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict,
+		message: "There was a conflict restoring the certificate. Its name is already in use.",
+	},
+	broker.CodeCertificateInTransition: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict, inner: keyvault.InnerBeingDeleted,
+		message: "Certificate is currently being deleted.",
+	},
+	broker.CodeOperationNotFound: {
+		status: http.StatusNotFound, code: keyvault.ErrorOperationNotFound, message: "Pending certificate not found: {name}",
+	},
+	broker.CodeOperationInProgress: {
+		status: http.StatusConflict, code: keyvault.ErrorConflict,
+		message: "A new key vault certificate can not be created or imported while a pending key vault certificate's status is inProgress.",
+	},
+	broker.CodeIssuerNotFound: {
+		status: http.StatusNotFound, code: keyvault.ErrorIssuerNotFound, message: "Issuer not found",
+	},
 	broker.CodeVaultThrottled: {
 		status: http.StatusTooManyRequests, code: keyvault.ErrorThrottled,
 		message: "Request was not processed because too many requests were received.",
@@ -146,6 +179,9 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // translate returns a store's error in Key Vault's terms.
 func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 	e, ok := refusals[err.Code]
+	if err.Code == broker.CodeCertificateManaged {
+		e, ok = managed(r), true
+	}
 	if !ok {
 		e = refusal{status: http.StatusInternalServerError, code: "InternalServerError", message: "An internal error occurred."}
 	}
@@ -158,6 +194,18 @@ func (h *handler) translate(r *http.Request, err *broker.Error) *refusal {
 		e.cause = err
 	}
 	return &e
+}
+
+// managed refuses to change the key or the secret of a certificate by itself.
+func managed(r *http.Request) refusal {
+	inner := keyvault.InnerSecretManaged
+	if strings.Contains(r.URL.Path, "keys/") {
+		inner = keyvault.InnerKeyManaged
+	}
+	return refusal{
+		status: http.StatusForbidden, code: keyvault.ErrorForbidden, inner: inner,
+		message: "The operation is not allowed as this object's lifetime is managed by Key Vault.",
+	}
 }
 
 // namePart returns what a request's path says after "/secrets/" or "/keys/",

@@ -1,5 +1,6 @@
 // Package vaulthttp serves the REST contract of Azure Key Vault's data plane
-// over any broker.SecretStore and broker.KeyStore, so that Key Vault's own clients can use it.
+// over any broker.SecretStore, broker.KeyStore and broker.CertificateStore, so that
+// Key Vault's own clients can use it.
 //
 // Ids and links echo the authority that the client asked, as Key Vault's do. The
 // handler matches raw paths and must be served as it is: http.ServeMux in front
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,10 +53,11 @@ type tokenRefusal interface {
 type Config struct {
 	// Vault is the name that the stores know what they keep under.
 	Vault broker.Name
-	// Secrets and Keys: at least one is required. The paths of the other are not
-	// found.
-	Secrets broker.SecretStore
-	Keys    broker.KeyStore
+	// Secrets, Keys and Certificates: at least one is required. The paths of the
+	// others are not found.
+	Secrets      broker.SecretStore
+	Keys         broker.KeyStore
+	Certificates broker.CertificateStore
 	// ManagedHSM speaks as a Managed HSM does, which has keys only.
 	ManagedHSM bool
 	// Tokens judges every request's token. Without it every request is refused.
@@ -72,9 +75,12 @@ type Config struct {
 
 type handler struct {
 	Config
-	versions    DeletedVersioner // nil if the store is none
-	keyVersions DeletedVersioner // the same
-	asked       []check
+	versions     DeletedVersioner // nil if the store is none
+	keyVersions  DeletedVersioner // the same
+	certVersions DeletedVersioner // the same
+	operations   OperationTeller  // the same
+	pending      PendingLister    // the same
+	asked        []check
 }
 
 // New returns a handler. It may serve concurrently.
@@ -87,12 +93,22 @@ func New(c Config) http.Handler {
 	}
 	h.versions, _ = c.Secrets.(DeletedVersioner)
 	h.keyVersions, _ = c.Keys.(DeletedVersioner)
+	h.certVersions, _ = c.Certificates.(DeletedVersioner)
+	h.operations, _ = c.Certificates.(OperationTeller)
+	h.pending, _ = c.Certificates.(PendingLister)
 	h.asked = h.checks(c.Simulate)
 	if c.Simulate.Settle > 0 && c.Secrets != nil {
 		h.Secrets = newSettling(c.Secrets, c.Simulate.Settle)
 	}
 	if c.Simulate.Settle > 0 && c.Keys != nil {
 		h.Keys = newSettlingKeys(c.Keys, c.Simulate.Settle)
+	}
+	if c.Simulate.Settle > 0 && c.Certificates != nil {
+		s := newSettlingCertificates(c.Certificates, c.Simulate.Settle)
+		h.Certificates = s
+		if s.pending != nil {
+			h.pending = s
+		}
 	}
 	return h
 }
@@ -132,10 +148,23 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	h.write(w, http.StatusOK, v)
+	made, ok := v.(reply)
+	if !ok {
+		made = reply{status: http.StatusOK, body: v}
+	}
+	maps.Copy(header, made.header)
+	h.write(w, made.status, made.body)
 }
 
-// serve performs a request and returns the body of the reply, nil for none.
+// reply is a success that has more than a body.
+type reply struct {
+	status int
+	header http.Header
+	body   any
+}
+
+// serve performs a request and returns the body of the reply, nil for none, or a
+// reply.
 //
 // The token comes first, before the body is read: a client's first request has
 // neither, and asks for the challenge.

@@ -18,6 +18,7 @@ type pacedStore struct {
 type pace struct {
 	settling    bool // what was moved is not there yet
 	empty, more bool // the next page's
+	making      bool // the certificate is being made
 }
 
 // held begins the token of a page that was put off, with the store's own after

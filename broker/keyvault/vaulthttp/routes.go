@@ -13,7 +13,7 @@ import (
 
 // route is what a method and a path ask for.
 type route struct {
-	name broker.Name // of the secret or key, with its version if the path has one
+	name broker.Name // of the secret, key or certificate, with its version if the path has one
 	operation
 }
 
@@ -71,12 +71,14 @@ var (
 //	/keys/{name}/  create rotate rotationpolicy
 //	/keys/{name}/  sign verify encrypt decrypt wrapkey unwrapkey
 //
+// Certificates have the same, but for PUT: see matchCertificates.
+//
 // The path is split before it is unescaped, so that an escaped slash is part of
 // a name, and refused there.
 func (h *handler) match(r *http.Request) (route, error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/")
 	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
-	if len(parts) == 3 && (parts[0] == "secrets" || parts[0] == "keys") && parts[2] == "" {
+	if len(parts) == 3 && (parts[0] == "secrets" || parts[0] == "keys" || parts[0] == "certificates") && parts[2] == "" {
 		parts = parts[:2]
 	}
 	switch short := len(parts) <= 3; {
@@ -91,6 +93,10 @@ func (h *handler) match(r *http.Request) (route, error) {
 		return h.matchKeys(r, parts[1:])
 	case parts[0] == "deletedkeys" && short && h.Keys != nil:
 		return h.matchDeletedKeys(r, parts[1:])
+	case parts[0] == "certificates" && len(parts) <= 4 && h.Certificates != nil:
+		return h.matchCertificates(r, parts[1:])
+	case parts[0] == "deletedcertificates" && short && h.Certificates != nil:
+		return h.matchDeletedCertificates(r, parts[1:])
 	}
 	return route{}, errNoSuchPath
 }

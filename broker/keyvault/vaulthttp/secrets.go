@@ -19,7 +19,34 @@ func (h *handler) getSecret(ctx context.Context, r request) (any, error) {
 	if s.Managed {
 		w.KeyID = r.origin() + "/keys/" + s.Name.ObjectName() + "/" + s.Name.Version()
 	}
+	if err := r.converted(&w); err != nil {
+		return nil, err
+	}
 	return w, nil
+}
+
+// converted turns a certificate's PFX into PEM, if a client asks for that, which is
+// all that Key Vault can do.
+func (r request) converted(w *keyvault.Secret) error {
+	asked := r.query.Get("outContentType")
+	switch {
+	case asked == "" || r.olderThan("2025-07-01") || asked == w.ContentType:
+		return nil
+	case asked != broker.ContentTypePEM || w.Managed && w.ContentType != broker.ContentTypePKCS12:
+		return badParameter("Invalid outContentType: a certificate's secret can be converted from application/x-pkcs12 to application/x-pem-file only.")
+	case !w.Managed:
+		return nil
+	}
+	material, err := broker.ParseCertificateMaterial(w.ContentType, w.Value.Value, broker.Value{})
+	if err != nil {
+		return &broker.Error{Code: broker.CodeInternal, Err: err}
+	}
+	pem, err := material.Secret(broker.ContentTypePEM)
+	if err != nil {
+		return &broker.Error{Code: broker.CodeInternal, Err: err}
+	}
+	w.Value, w.ContentType = &keyvault.Cleartext{Value: pem}, broker.ContentTypePEM
+	return nil
 }
 
 func (h *handler) setSecret(ctx context.Context, r request) (any, error) {

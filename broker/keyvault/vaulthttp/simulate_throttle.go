@@ -9,9 +9,9 @@ import (
 	"github.com/keyward/keyward/broker/keyvault"
 )
 
-// Key Vault's limits, per vault and region in each window: so many new secrets or
-// imported keys, or so many keys that are made, or so many other calls, or a
-// mixture of them in which each call has its share.
+// Key Vault's limits, per vault and region in each window: so many new secrets,
+// imported keys or imported certificates, or so many keys that are made, or so many
+// other calls, or a mixture of them in which each call has its share.
 //
 // What keys of more than 2048 bits or in hardware have less of is not looked at:
 // the call does not say which key it is. Nor are a Managed HSM's own limits, which
@@ -27,10 +27,11 @@ const (
 
 // limits are how many calls of an operation there can be in a window.
 var limits = map[string]int{
-	opSet.permission:       windowSets,
-	opImportKey.permission: windowSets,
-	opCreateKey.permission: windowKeys,
-	opRotateKey.permission: windowKeys,
+	opSet.permission:               windowSets,
+	opImportKey.permission:         windowSets,
+	opImportCertificate.permission: windowSets,
+	opCreateKey.permission:         windowKeys,
+	opRotateKey.permission:         windowKeys,
 }
 
 // throttle refuses what is too much. What it refuses does not count.

@@ -97,6 +97,15 @@ func OthersOfKeys() (Set, error) {
 	return readThose(os.DirFS(name), "*keys.scenarios.json")
 }
 
+// OthersOfCertificates is Others, with what was recorded of certificates.
+func OthersOfCertificates() (Set, error) {
+	name := os.Getenv(Folder)
+	if name == "" {
+		return Set{}, ErrNone
+	}
+	return readThose(os.DirFS(name), "*certificates.scenarios.json")
+}
+
 func read(folder fs.FS) (Set, error) { return readThose(folder, "*secrets.scenarios.json") }
 
 func readThose(folder fs.FS, pattern string) (Set, error) {

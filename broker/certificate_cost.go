@@ -1,0 +1,61 @@
+package broker
+
+import (
+	"encoding/asn1"
+)
+
+// Key derivations of a PFX repeat a hash as often as the PFX says: that is up to
+// whoever made it. OpenSSL says 2048; a million takes about a second.
+const maxPFXIterations = 1_000_000
+
+// maxPFXDepth is deeper than any PFX.
+const maxPFXDepth = 32
+
+// cheapPFX reports whether der is DER, and none of the iteration counts that can
+// be seen in it is beyond reason. Of a key that is sealed within a sealed bag,
+// the count cannot be seen before the outer seal is open.
+func cheapPFX(der []byte) bool {
+	var v asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &v)
+	return err == nil && len(rest) == 0 && cheapDER(v, maxPFXDepth)
+}
+
+func cheapDER(v asn1.RawValue, depth int) bool {
+	if depth == 0 {
+		return false
+	}
+	if !v.IsCompound {
+		// A bag within: DER in an octet string.
+		var inner asn1.RawValue
+		if v.Class != asn1.ClassUniversal || v.Tag != asn1.TagOctetString {
+			return true
+		}
+		if rest, err := asn1.Unmarshal(v.Bytes, &inner); err != nil || len(rest) > 0 || !inner.IsCompound {
+			return true
+		}
+		return cheapDER(inner, depth-1)
+	}
+	salted := false
+	for rest := v.Bytes; len(rest) > 0; {
+		var child asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &child); err != nil {
+			// Nothing that can be read, such as a salt that begins as a bag does.
+			// Whatever could be read before it was looked at.
+			return true
+		}
+		// Salt, then iterations: RFC 7292 section 4 and appendix C, RFC 8018
+		// appendix A.
+		if salted && child.Class == asn1.ClassUniversal && child.Tag == asn1.TagInteger {
+			var n int64
+			if _, err := asn1.Unmarshal(child.FullBytes, &n); err != nil || n > maxPFXIterations {
+				return false
+			}
+		}
+		salted = child.Class == asn1.ClassUniversal && child.Tag == asn1.TagOctetString
+		if !cheapDER(child, depth-1) {
+			return false
+		}
+	}
+	return true
+}
