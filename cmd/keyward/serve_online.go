@@ -75,6 +75,8 @@ type trial struct {
 var (
 	trialOfSecrets = trial{broker.KindSecrets, listSecret, getSecret, broker.CodeSecretNotFound}
 	trialOfKeys    = trial{broker.KindKeys, listKey, getKey, broker.CodeKeyNotFound}
+
+	trialOfCertificates = trial{broker.KindCertificates, listCertificate, getCertificate, broker.CodeCertificateNotFound}
 )
 
 // trialsOf are those of the kinds that a vault has and policies may permit
@@ -84,7 +86,7 @@ func trialsOf(vault broker.Name, hsm bool, policies *policy.Engine) []trial {
 		return []trial{trialOfKeys}
 	}
 	var all []trial
-	for _, t := range []trial{trialOfSecrets, trialOfKeys} {
+	for _, t := range []trial{trialOfSecrets, trialOfKeys, trialOfCertificates} {
 		if policies.MayPermit(vault, t.kind) {
 			all = append(all, t)
 		}
@@ -148,6 +150,19 @@ func getKey(ctx context.Context, c *keyvault.Client, absent broker.Name) error {
 	return err
 }
 
+func listCertificate(ctx context.Context, c *keyvault.Client, vault broker.Name) error {
+	list, err := c.ListCertificates(ctx, vault, broker.Page{Size: 1})
+	if err == nil && len(list.Certificates) > 0 {
+		_, err = c.ListCertificateVersions(ctx, list.Certificates[0].Name.Base())
+	}
+	return err
+}
+
+func getCertificate(ctx context.Context, c *keyvault.Client, absent broker.Name) error {
+	_, err := c.GetCertificate(ctx, absent)
+	return err
+}
+
 // remedy says in one line what is wrong, and what to do.
 func remedy(err error) string {
 	if refused, ok := errors.AsType[*keyvault.RefusedError](err); ok {
@@ -174,17 +189,20 @@ func refusedRemedy(e *keyvault.RefusedError) string {
 	switch {
 	case e.Inner == keyvault.InnerForbiddenByRbac:
 		return code + ": the identity lacks " + cmp.Or(e.Permission, "a data action") + "; assign it the role " + roleFor(e.Permission) +
-			" on the vault, which takes some minutes to be heeded" + unlessKeys(e.Permission)
+			" on the vault, which takes some minutes to be heeded" + unlessNone(e.Permission)
 	case strings.Contains(e.Permission, "/managedHsm/"):
 		return code + ": the identity lacks " + e.Permission + "; assign it the role " + roleFor(e.Permission) +
 			" in the HSM itself (az keyvault role assignment create --hsm-name): Azure's own roles give no access to keys there"
 	case e.Inner == keyvault.InnerAccessDenied:
 		flag := "--secret-permissions"
-		if strings.HasPrefix(e.Permission, "keys ") {
+		switch kind, _, _ := strings.Cut(e.Permission, " "); kind {
+		case "keys":
 			flag = "--key-permissions"
+		case "certificates":
+			flag = "--certificate-permissions"
 		}
 		return code + ": the vault's access policies do not give the identity " + cmp.Or(e.Permission, "the permission") +
-			"; add it (az keyvault set-policy " + flag + " get list), or switch the vault to RBAC" + unlessKeys(e.Permission)
+			"; add it (az keyvault set-policy " + flag + " get list), or switch the vault to RBAC" + unlessNone(e.Permission)
 	case e.Inner == keyvault.InnerForbiddenByFirewall, e.Inner == keyvault.InnerForbiddenByConnection:
 		return code + ": the vault's network settings do not let this host in; allow its address or subnet there, or use the private endpoint"
 	case e.Inner == keyvault.InnerForbiddenByPolicy:

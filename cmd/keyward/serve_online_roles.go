@@ -21,6 +21,8 @@ var leastRoles = []struct{ part, role string }{
 	{"/keys/sign/", "Key Vault Crypto User"},
 	{"/keys/verify/", "Key Vault Crypto User"},
 	{"/key", "Key Vault Crypto Officer"}, // keys/… and keyrotationpolicies/…
+	{"/certificates/read", "Key Vault Certificate User (or, to list and read public certificates and no more, Key Vault Reader)"},
+	{"/certificate", "Key Vault Certificates Officer"}, // certificatecas/… and certificatecontacts/…, too
 }
 
 // roleFor returns the least built-in role that gives a data action.
@@ -33,10 +35,12 @@ func roleFor(permission string) string {
 	return "Key Vault Secrets Officer"
 }
 
-// unlessKeys is what else can be done about a refusal of keys.
-func unlessKeys(permission string) string {
-	if strings.Contains(permission, "/vaults/key") || strings.HasPrefix(permission, "keys ") {
-		return "; or let no policy permit anything with the vault's keys, if it is not for keys"
+// unlessNone is what else can be done about a refusal of keys or certificates.
+func unlessNone(permission string) string {
+	for _, kind := range []string{"key", "certificate"} {
+		if strings.Contains(permission, "/vaults/"+kind) || strings.HasPrefix(permission, kind+"s ") {
+			return "; or let no policy permit anything with the vault's " + kind + "s, if it is not for " + kind + "s"
+		}
 	}
 	return ""
 }

@@ -25,6 +25,9 @@ type azure struct {
 	// The same of keys.
 	listKeys func(w http.ResponseWriter)
 	getKey   func(w http.ResponseWriter)
+	// And of certificates.
+	listCertificates func(w http.ResponseWriter)
+	getCertificate   func(w http.ResponseWriter)
 }
 
 func newAzure(t *testing.T) *azure {
@@ -38,6 +41,10 @@ func newAzure(t *testing.T) *azure {
 		listKeys: func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"value":[],"nextLink":null}`) },
 		getKey: func(w http.ResponseWriter) {
 			vaultAnswers(404, "KeyNotFound", "", "A key with (name/id) x was not found in this key vault.")(w)
+		},
+		listCertificates: func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"value":[],"nextLink":null}`) },
+		getCertificate: func(w http.ResponseWriter) {
+			vaultAnswers(404, "CertificateNotFound", "", "A certificate with (name/id) x was not found in this key vault.")(w)
 		},
 	}
 	z.Server = httptest.NewUnstartedServer(z)
@@ -64,6 +71,10 @@ func (z *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"value":[{"kid":"https://`+r.Host+`/keys/signer/4fdaaf1456c7478babf4a28ddef5bdab","attributes":{"enabled":true}}]}`)
 	case strings.HasPrefix(r.URL.Path, "/keys/keyward-check-"):
 		z.getKey(w)
+	case r.URL.Path == "/certificates":
+		z.listCertificates(w)
+	case strings.HasPrefix(r.URL.Path, "/certificates/keyward-check-"):
+		z.getCertificate(w)
 	case strings.HasSuffix(r.URL.Path, "/versions"):
 		_, _ = io.WriteString(w, `{"value":[{"id":"https://`+r.Host+`/secrets/db/4fdaaf1456c7478babf4a28ddef5bdab","attributes":{"enabled":true}}]}`)
 	case strings.HasPrefix(r.URL.Path, "/secrets/keyward-check-"):
@@ -166,18 +177,24 @@ func TestCheckOnlineAsksForWhatPoliciesPermit(t *testing.T) {
 		policy        string
 		hsm           bool
 		secrets, keys bool
+		certificates  bool
 	}{
 		"secrets": {policy: `permit (principal, action in Action::"readSecrets", resource in Vault::"pay");`, secrets: true},
 		"keys":    {policy: `permit (principal, action == Action::"signKey", resource == Key::"vaults/pay/keys/signer");`, keys: true},
-		"both":    {policy: `permit (principal, action, resource);`, secrets: true, keys: true},
+		"certs":   {policy: `permit (principal, action == Action::"downloadCertificate", resource in Vault::"pay");`, certificates: true},
+		"all":     {policy: `permit (principal, action, resource);`, secrets: true, keys: true, certificates: true},
 		"nothing": {policy: `permit (principal, action, resource in Vault::"hr");`, secrets: true},
 		"an HSM":  {policy: `permit (principal, action, resource);`, hsm: true, keys: true},
 	} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
 			z := newAzure(t)
-			var secrets, keys atomic.Bool
-			list, listKeys := z.list, z.listKeys
+			var secrets, keys, certificates atomic.Bool
+			list, listKeys, listCertificates := z.list, z.listKeys, z.listCertificates
+			z.listCertificates = func(w http.ResponseWriter) { certificates.Store(true); listCertificates(w) }
+			if !tt.certificates {
+				z.listCertificates, z.getCertificate = none, none
+			}
 			z.list = func(w http.ResponseWriter) { secrets.Store(true); list(w) }
 			z.listKeys = func(w http.ResponseWriter) { keys.Store(true); listKeys(w) }
 			if !tt.secrets {
@@ -191,8 +208,8 @@ func TestCheckOnlineAsksForWhatPoliciesPermit(t *testing.T) {
 				edits = []string{"    caFile:", "    kind: managedHsm\n    caFile:"}
 			}
 			rc, out := z.onlineWith(t, tt.policy, edits...)
-			if rc != exitOK || secrets.Load() != tt.secrets || keys.Load() != tt.keys {
-				t.Errorf("exit code %d, asked for secrets %v, for keys %v\n%s", rc, secrets.Load(), keys.Load(), out)
+			if rc != exitOK || secrets.Load() != tt.secrets || keys.Load() != tt.keys || certificates.Load() != tt.certificates {
+				t.Errorf("exit code %d, asked for secrets %v, for keys %v, for certificates %v\n%s", rc, secrets.Load(), keys.Load(), certificates.Load(), out)
 			}
 		})
 	}
@@ -210,8 +227,11 @@ func TestCheckOnlineNamesWhatIsWrong(t *testing.T) {
 	for label, tt := range map[string]struct {
 		token, list, get func(http.ResponseWriter)
 		listKeys, getKey func(http.ResponseWriter)
-		edits            []string
-		want             []string // a part of each line
+
+		listCertificates, getCertificate func(http.ResponseWriter)
+
+		edits []string
+		want  []string // a part of each line
 	}{
 		"a role, to read":    {get: lacksRole("getSecret/action"), want: []string{"403 Forbidden/ForbiddenByRbac: the identity lacks Microsoft.KeyVault/vaults/secrets/getSecret/action; assign it the role Key Vault Secrets User on"}},
 		"a role, to list":    {list: lacksRole("readMetadata/action"), want: []string{"readMetadata/action; assign it the role Key Vault Secrets User (or, to list and no more, Key Vault Reader)"}},
@@ -222,7 +242,11 @@ func TestCheckOnlineNamesWhatIsWrong(t *testing.T) {
 			listKeys: lacksKeyRole("keys/read"), getKey: lacksKeyRole("keys/read"),
 			want: []string{"403 Forbidden/ForbiddenByRbac: the identity lacks Microsoft.KeyVault/vaults/keys/read; assign it the role Key Vault Crypto User (or, to list and read public keys and no more, Key Vault Reader) on the vault, which takes some minutes to be heeded; or let no policy permit anything with the vault's keys"},
 		},
-		"a role, for all":     {list: lacksRole("readMetadata/action"), get: lacksRole("getSecret/action"), listKeys: lacksKeyRole("keys/read"), want: []string{"readMetadata/action", "getSecret/action", "keys/read"}},
+		"a role, for all": {list: lacksRole("readMetadata/action"), get: lacksRole("getSecret/action"), listKeys: lacksKeyRole("keys/read"), want: []string{"readMetadata/action", "getSecret/action", "keys/read"}},
+		"a role, for certificates": {
+			listCertificates: lacksKeyRole("certificates/read"), getCertificate: lacksKeyRole("certificates/read"),
+			want: []string{"403 Forbidden/ForbiddenByRbac: the identity lacks Microsoft.KeyVault/vaults/certificates/read; assign it the role Key Vault Certificate User (or, to list and read public certificates and no more, Key Vault Reader) on the vault, which takes some minutes to be heeded; or let no policy permit anything with the vault's certificates"},
+		},
 		"a policy, for keys":  {listKeys: lacksKeyPolicy("list"), getKey: lacksKeyPolicy("get"), want: []string{"403 Forbidden/AccessDenied: the vault's access policies do not give the identity keys list; add it (az keyvault set-policy --key-permissions get list)", "keys get"}},
 		"a role in an HSM":    {listKeys: lacksHSMRole("keys/read/action"), edits: []string{"    caFile:", "    kind: managedHsm\n    caFile:"}, want: []string{"403 AccessDenied: the identity lacks Microsoft.KeyVault/managedHsm/keys/read/action; assign it the role Managed HSM Crypto User in the HSM itself"}},
 		"an HSM's empty 401":  {listKeys: func(w http.ResponseWriter) { w.WriteHeader(401) }, edits: []string{"    caFile:", "    kind: managedHsm\n    caFile:"}, want: []string{"the vault answered 401; check that url and authority are of one cloud"}},
@@ -248,6 +272,9 @@ func TestCheckOnlineNamesWhatIsWrong(t *testing.T) {
 			z := newAzure(t)
 			if tt.token != nil {
 				z.token = tt.token
+			}
+			if tt.listCertificates != nil {
+				z.listCertificates, z.getCertificate = tt.listCertificates, tt.getCertificate
 			}
 			if tt.list != nil {
 				z.list = tt.list
@@ -283,6 +310,7 @@ func TestRoleFor(t *testing.T) {
 	for permission, want := range map[string]string{
 		"Microsoft.KeyVault/vaults/secrets/getSecret/action":            "Key Vault Secrets User",
 		"Microsoft.KeyVault/vaults/secrets/setSecret/action":            "Key Vault Secrets Officer",
+		"Microsoft.KeyVault/vaults/certificates/create/action":          "Key Vault Certificates Officer",
 		"Microsoft.KeyVault/vaults/keys/sign/action":                    "Key Vault Crypto User",
 		"Microsoft.KeyVault/vaults/keys/unwrap/action":                  "Key Vault Crypto User",
 		"Microsoft.KeyVault/vaults/keys/create/action":                  "Key Vault Crypto Officer",
