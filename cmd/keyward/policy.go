@@ -25,6 +25,7 @@ type policyCmd struct {
 	Explain policyExplainCmd `cmd:"" help:"Decide one request and say why."`
 	WhoCan  policyWhoCanCmd  `cmd:"" help:"List who can do something."`
 	WhatCan policyWhatCanCmd `cmd:"" help:"List what somebody can do."`
+	Replay  policyReplayCmd  `cmd:"" help:"Decide the past again: say what other policies would break."`
 }
 
 // policyOutput is the form of output.
