@@ -26,6 +26,7 @@ type policyCmd struct {
 	WhoCan  policyWhoCanCmd  `cmd:"" help:"List who can do something."`
 	WhatCan policyWhatCanCmd `cmd:"" help:"List what somebody can do."`
 	Replay  policyReplayCmd  `cmd:"" help:"Decide the past again: say what other policies would break."`
+	Tighten policyTightenCmd `cmd:"" help:"Hold grants against their use: say which could be smaller, and how."`
 }
 
 // policyOutput is the form of output.
