@@ -1,15 +1,15 @@
 package audit
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -21,133 +21,339 @@ import (
 
 var errDisk = errors.New("the disk fails")
 
+// faults are what a disk may do to all files of a log.
+type faults struct {
+	mu sync.Mutex
+	// part is how much of each write reaches the file; -1 is all of it.
+	part                int
+	truncating, syncing error
+	// hold is what a write, or with holdSync a sync, waits for, if it is not nil.
+	hold     chan struct{}
+	holdSync bool
+	// held tells of one that waits.
+	held  chan struct{}
+	syncs atomic.Int32
+}
+
+func (f *faults) set(change func(*faults)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *faults) wait(sync bool) {
+	f.mu.Lock()
+	hold := f.hold
+	if sync != f.holdSync {
+		hold = nil
+	}
+	f.mu.Unlock()
+	if hold != nil {
+		f.held <- struct{}{}
+		<-hold
+	}
+}
+
 // faultyFile is a real file that fails on demand.
 type faultyFile struct {
 	*os.File
-	// part is how much of each write reaches the file; -1 is all of it.
-	part       int
-	truncating error
-	syncFails  atomic.Bool
-	syncs      atomic.Int32
+	*faults
 }
 
-func (f *faultyFile) Write(b []byte) (int, error) {
-	if f.part < 0 {
+func (f faultyFile) Write(b []byte) (int, error) {
+	f.wait(false)
+	f.mu.Lock()
+	part := f.part
+	f.mu.Unlock()
+	if part < 0 {
 		return f.File.Write(b)
 	}
-	n, err := f.File.Write(b[:min(f.part, len(b))])
+	n, err := f.File.Write(b[:min(part, len(b))])
 	return n, errors.Join(err, errDisk)
 }
 
-func (f *faultyFile) Truncate(size int64) error {
+func (f faultyFile) Truncate(size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.truncating != nil {
 		return f.truncating
 	}
 	return f.File.Truncate(size)
 }
 
-func (f *faultyFile) Sync() error {
+func (f faultyFile) Sync() error {
 	f.syncs.Add(1)
-	if f.syncFails.Load() {
-		return errDisk
+	f.wait(true)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.syncing != nil {
+		return f.syncing
 	}
 	return f.File.Sync()
 }
 
-func openFaulty(t *testing.T, s Sync) (*Log, *faultyFile, string) {
+func openFaulty(t *testing.T, c Config) (*Log, *faults, string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	l, err := Open(Config{Path: path, Sync: s})
+	f := &faults{part: -1, held: make(chan struct{}, 100)}
+	c.Path = filepath.Join(t.TempDir(), "audit.jsonl")
+	c.open = func(path string) (file, error) {
+		f2, err := openFile(path)
+		return faultyFile{f2, f}, err
+	}
+	l, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	f := &faultyFile{File: l.file.(*os.File), part: -1}
-	l.mu.Lock()
-	l.file = f
-	l.mu.Unlock()
-	return l, f, path
+	return l, f, c.Path
 }
 
 func act(principal string) broker.Event {
-	return broker.Event{Caller: broker.Caller{Principal: broker.Principal{ID: principal}}, Action: broker.ActionGetSecret}
+	return broker.Event{Time: time.Now(), Caller: broker.Caller{Principal: broker.Principal{ID: principal}}, Action: broker.ActionGetSecret}
 }
 
-// principals returns who is recorded, and checks that the chain is whole.
-func principals(t *testing.T, path string) string {
+// principals returns who is recorded in the files of a log, and checks that the
+// chain is whole. What the log says of itself is in brackets.
+func principals(t *testing.T, paths ...string) string {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []string
-	prev, seq := "", uint64(0)
-	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
-		line := s.Bytes()
-		seq++
-		if got, ok := parseSeq(line); !ok || got != seq || !bytes.Contains(line, fmt.Appendf(nil, `"prev":"%s"`, prev)) {
-			t.Fatalf("line %d does not continue the chain: %s", seq, line)
+	for r, err := range Read(paths...) {
+		if err != nil {
+			t.Fatal(err)
 		}
-		_, rest, _ := strings.Cut(string(line), `"principal":"`)
-		who, _, _ := strings.Cut(rest, `"`)
-		out = append(out, who)
-		prev = hash(line)
+		if r.Action == ActionCheckpoint || r.Action == ActionResume {
+			out = append(out, "["+string(r.Action)+"]")
+		} else {
+			out = append(out, r.Principal)
+		}
 	}
 	return strings.Join(out, " ")
 }
 
+// allFiles are those of a log, in order.
+func allFiles(t *testing.T, path string) []string {
+	t.Helper()
+	names, err := filepath.Glob(strings.TrimSuffix(path, ".jsonl") + "*.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Sort(names); !slices.Contains(names, path) || names[len(names)-1] != path {
+		t.Fatalf("the files sort as %q", names)
+	}
+	return names
+}
+
 func TestShortWrites(t *testing.T) {
-	l, f, path := openFaulty(t, SyncNone)
+	l, f, path := openFaulty(t, Config{Sync: SyncNone})
 	try := func(who string, ok bool) {
 		t.Helper()
-		if err := l.Record(t.Context(), act(who)); (err == nil) != ok {
+		if err := l.Record(t.Context(), act(who)); (err == nil) != ok || !ok && !errors.Is(err, errDisk) {
 			t.Fatalf("%s: %v", who, err)
+		}
+		if (l.Err() == nil) != ok {
+			t.Fatalf("Err is %v", l.Err())
 		}
 	}
 	try("a", true)
 	for _, part := range []int{0, 1, 50} {
-		f.part = part
+		f.set(func(f *faults) { f.part = part })
 		try("lost", false)
 		if got := principals(t, path); got != "a" {
 			t.Fatalf("%d bytes written: the file has %q", part, got)
 		}
 	}
 	// What was written cannot be taken back: nothing is recorded behind it.
-	f.truncating = errDisk
+	f.set(func(f *faults) { f.truncating = errDisk })
 	try("lost", false)
-	f.part = -1
+	f.set(func(f *faults) { f.part = -1 })
 	try("lost", false)
-	f.truncating = nil
-	if err := l.Err(); err != nil {
-		t.Errorf("Err is %v of a failure that may pass", err)
-	}
+	f.set(func(f *faults) { f.truncating = nil })
 	try("b", true)
-	if got := principals(t, path); got != "a b" {
+	if got := principals(t, path); got != "a [resumeAudit] b" {
 		t.Errorf("the file has %q", got)
 	}
 }
 
-func TestSyncAlwaysFails(t *testing.T) {
-	l, f, _ := openFaulty(t, SyncAlways)
-	if err := l.Record(t.Context(), act("a")); err != nil || f.syncs.Load() != 1 {
-		t.Fatalf("%d syncs, %v", f.syncs.Load(), err)
+// TestHealsAlone: a log that nobody can write to is written to again without
+// anybody who tries, or else a broker that is not ready would never be.
+func TestHealsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f, path := openFaulty(t, Config{Sync: SyncNone})
+		f.set(func(f *faults) { f.part = 10 })
+		if err := l.Record(t.Context(), act("lost")); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * pulse)
+		if err := l.Err(); !errors.Is(err, errDisk) {
+			t.Fatalf("Err is %v", err)
+		}
+		f.set(func(f *faults) { f.part = -1 })
+		time.Sleep(2 * pulse)
+		synctest.Wait()
+		if err := l.Err(); err != nil {
+			t.Fatalf("Err is %v of a disk that was mended", err)
+		}
+		if got := principals(t, path); got != "[resumeAudit]" {
+			t.Errorf("the file has %q", got)
+		}
+		_ = l.Close()
+	})
+}
+
+// TestSyncFails: behind a failed sync the log goes on in a new file, once that
+// can be synced; the old one is left as it is.
+func TestSyncFails(t *testing.T) {
+	for _, mode := range []Sync{SyncAlways, SyncInterval} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, f, path := openFaulty(t, Config{Sync: mode})
+				record := func(who string) error { return l.Record(t.Context(), act(who)) }
+				later := func() {
+					time.Sleep(3 * time.Second)
+					synctest.Wait()
+				}
+				if err := record("a"); err != nil {
+					t.Fatal(err)
+				}
+				later()
+				f.set(func(f *faults) { f.syncing = errDisk })
+				want := "a b"
+				if err := record("b"); (err != nil) != (mode == SyncAlways) || err != nil && !errors.Is(err, errDisk) {
+					t.Fatalf("got %v", err)
+				}
+				for range 3 {
+					later()
+					if err := record("lost"); !errors.Is(err, errDisk) {
+						t.Fatalf("recorded behind a failed sync: %v", err)
+					}
+					if err := l.Err(); !errors.Is(err, errDisk) {
+						t.Fatalf("Err is %v", err)
+					}
+				}
+				f.set(func(f *faults) { f.syncing = nil })
+				later()
+				if err := record("c"); err != nil || l.Err() != nil {
+					t.Fatal(err, l.Err())
+				}
+				files := allFiles(t, path)
+				if len(files) != 2 {
+					t.Fatalf("the log is in %q", files)
+				}
+				if got := principals(t, files...); got != want+" [resumeAudit] c" {
+					t.Errorf("the log has %q", got)
+				}
+				if got := principals(t, files[0]); got != want {
+					t.Errorf("the old file has %q", got)
+				}
+				_ = l.Close()
+			})
+		})
 	}
-	f.syncFails.Store(true)
-	if err := l.Record(t.Context(), act("b")); !errors.Is(err, errDisk) {
-		t.Fatalf("got %v", err)
+}
+
+// TestHangs: a write, or a sync, that hangs holds nobody, and what comes late is
+// no harm.
+func TestHangs(t *testing.T) {
+	for _, inSync := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sync %t", inSync), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, f, path := openFaulty(t, Config{Sync: SyncAlways})
+				if err := l.Record(t.Context(), act("a")); err != nil {
+					t.Fatal(err)
+				}
+				hold := make(chan struct{})
+				f.set(func(f *faults) { f.hold, f.holdSync = hold, inSync })
+				began := time.Now()
+				var callers sync.WaitGroup
+				for range 2*queueLen + 100 {
+					callers.Go(func() {
+						if err := l.Record(t.Context(), act("late")); !errors.Is(err, errSlow) {
+							t.Errorf("got %v", err)
+						}
+					})
+				}
+				callers.Wait()
+				if took := time.Since(began); took > 250*time.Millisecond {
+					t.Errorf("callers waited %v", took)
+				}
+				if err := l.Err(); !errors.Is(err, errSlow) {
+					t.Errorf("Err is %v", err)
+				}
+				f.set(func(f *faults) { f.hold = nil })
+				close(hold)
+				synctest.Wait()
+				if err := l.Record(t.Context(), act("b")); err != nil || l.Err() != nil {
+					t.Fatal(err, l.Err())
+				}
+				got := principals(t, path)
+				if late := strings.Count(got, "late"); late > maxBatch {
+					t.Errorf("%d are recorded of whom nobody waited", late)
+				}
+				if strings.ReplaceAll(got, "late ", "") != "a [resumeAudit] b" {
+					t.Errorf("the file has %q", got)
+				}
+				_ = l.Close()
+			})
+		})
 	}
-	f.syncFails.Store(false)
-	if err := l.Record(t.Context(), act("c")); !errors.Is(err, errDisk) {
-		t.Errorf("recorded behind a failed sync: %v", err)
-	}
-	if err := l.Err(); !errors.Is(err, errDisk) {
-		t.Errorf("Err is %v behind a failed sync", err)
-	}
+}
+
+// TestCloseHangs: a disk that hangs does not keep the process.
+func TestCloseHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f, _ := openFaulty(t, Config{Sync: SyncAlways})
+		hold := make(chan struct{})
+		f.set(func(f *faults) { f.hold = hold })
+		if err := l.Record(t.Context(), act("late")); !errors.Is(err, errSlow) {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err == nil {
+			t.Error("closed, though it hangs")
+		}
+		close(hold)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestGroupCommit: whoever comes while a sync goes on shares the next.
+func TestGroupCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f, path := openFaulty(t, Config{Sync: SyncAlways})
+		hold := make(chan struct{})
+		f.set(func(f *faults) { f.hold, f.holdSync = hold, true })
+		var callers sync.WaitGroup
+		record := func() {
+			callers.Go(func() {
+				if err := l.Record(t.Context(), act("a")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		record()
+		<-f.held
+		const others = 200
+		for range others {
+			record()
+		}
+		synctest.Wait()
+		f.set(func(f *faults) { f.hold = nil })
+		close(hold)
+		callers.Wait()
+		if got := f.syncs.Load(); got != 2 {
+			t.Errorf("%d syncs of %d records, want 2", got, 1+others)
+		}
+		if got := strings.Count(principals(t, path), "a"); got != 1+others {
+			t.Errorf("%d records, want %d", got, 1+others)
+		}
+		_ = l.Close()
+	})
 }
 
 func TestSyncInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, f, _ := openFaulty(t, SyncInterval)
+		l, f, _ := openFaulty(t, Config{Sync: SyncInterval})
 		second := func(syncs int32) {
 			t.Helper()
 			time.Sleep(time.Second)
@@ -164,15 +370,18 @@ func TestSyncInterval(t *testing.T) {
 		}
 		second(1)
 		second(1)
+		// A sync that goes on holds no record.
+		hold := make(chan struct{})
+		f.set(func(f *faults) { f.hold, f.holdSync = hold, true })
 		if err := l.Record(t.Context(), act("a")); err != nil {
 			t.Fatal(err)
 		}
-		f.syncFails.Store(true)
 		second(2)
-		f.syncFails.Store(false)
-		if err := l.Record(t.Context(), act("b")); !errors.Is(err, errDisk) {
-			t.Errorf("recorded behind a failed sync: %v", err)
+		if err := l.Record(t.Context(), act("a")); err != nil {
+			t.Fatal(err)
 		}
+		f.set(func(f *faults) { f.hold = nil })
+		close(hold)
 		_ = l.Close()
 	})
 }
@@ -191,7 +400,7 @@ func TestFileSizeLimit(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if got := principals(t, path); got != strings.TrimSpace(strings.Repeat("a ", 4))+" b" {
+	if got := principals(t, path); got != "a a a a [resumeAudit] b" {
 		t.Errorf("the file has %q", got)
 	}
 }
@@ -212,7 +421,12 @@ func recordUnderLimit(t *testing.T, path string) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
 		t.Fatal(err)
 	}
-	tight := syscall.Rlimit{Cur: uint64(l.size) + 20, Max: was.Max}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := info.Size()
+	tight := syscall.Rlimit{Cur: uint64(size) + 20, Max: was.Max}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &tight); err != nil {
 		t.Fatal(err)
 	}
@@ -220,8 +434,8 @@ func recordUnderLimit(t *testing.T, path string) {
 		if err := l.Record(t.Context(), act("lost")); !errors.Is(err, syscall.EFBIG) {
 			t.Fatalf("behind the limit: %v", err)
 		}
-		if info, err := os.Stat(path); err != nil || info.Size() != l.size {
-			t.Fatalf("a part of a record is left: %v, %v", info.Size(), err)
+		if info, err := os.Stat(path); err != nil || info.Size() != size {
+			t.Fatalf("a part of a record is left: %v, %v", info, err)
 		}
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {

@@ -23,8 +23,9 @@ type link struct {
 	first  bool
 	// cut: the line is the beginning of a record, as a crash leaves it.
 	cut bool
-	// note is that of a checkpoint.
+	// note is that of a checkpoint, and text its line.
 	note string
+	text []byte
 }
 
 var (
@@ -49,7 +50,7 @@ func parseLink(l rawLine) link {
 			Checkpoint string `json:"checkpoint"`
 		}
 		_ = json.Unmarshal(l.text, &c)
-		k.note = c.Checkpoint
+		k.note, k.text = c.Checkpoint, bytes.Clone(l.text)
 	}
 	return k
 }

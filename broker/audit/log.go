@@ -5,6 +5,8 @@
 //	…
 //	err = log.Record(ctx, event) // nil: the record is in the file
 //
+// Read and Verify read it again.
+//
 // # The chain
 //
 // "seq" counts records from 1. "prev" is the SHA-256, in hexadecimal, of the
@@ -15,13 +17,29 @@
 // line without an end is given its newline and kept, the next record has its
 // hash in "prev", and seq continues from the last whole record.
 //
+// A chain alone does not show that its end was cut off, or that all of it was
+// made anew. A Checkpoint does, to who has kept one elsewhere.
+//
 // # Rotation
 //
-// A file that was renamed or removed is left, and a new one of the configured
-// name is begun before the next record is written, so that no record goes where
-// nobody looks. It continues seq, and its first "prev" is the hash of the last
-// line of the file before. A file that was cut or added to by others is
-// continued from what it then holds. Both are logged.
+// A file that is large or old enough is renamed, and a new one of the configured
+// name goes on: seq continues, and its first "prev" is the hash of the last line
+// of the file before. The names of the old ones sort in the order of the log.
+// None is ever removed.
+//
+// A file that others renamed or removed is left as well, before the next record
+// is written, so that no record goes where nobody looks. A file that was cut or
+// added to by others is continued from what it then holds. Both are logged.
+//
+// # Faults
+//
+// Record returns within a quarter of a second, whatever the disk does. One
+// goroutine writes, so that a write that hangs holds nobody else. A record that
+// could not be written whole is taken back, and the next is tried as if nothing
+// had been: a full disk heals by itself. After a sync that failed nobody knows
+// what of the file is on the disk, so the log goes on in a new one. While the log
+// cannot be written it tries each second, and what it writes first when it can
+// again is a record of that, of ActionResume.
 package audit
 
 import (
@@ -29,16 +47,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyward/keyward/broker"
 )
 
-// syncInterval is how often SyncInterval syncs.
-const syncInterval = time.Second
+const (
+	// timeout bounds Record: with what is around it, a caller has its answer
+	// within 250 ms.
+	timeout = 200 * time.Millisecond
+	// queueLen is how many records can wait for the writer.
+	queueLen = 1024
+	// closeTimeout is what a write that hangs costs Close.
+	closeTimeout = 5 * time.Second
+)
 
 // Config says where the log is, and what a power cut may cost.
 type Config struct {
@@ -47,215 +71,222 @@ type Config struct {
 	Path string
 	// Sync is SyncInterval if it is not set.
 	Sync Sync
+	// RotateSize, in bytes, and RotateAge are when a file is left for a new one;
+	// 0 is never.
+	RotateSize int64
+	RotateAge  time.Duration
+	// Signer signs checkpoints, if there is one: behind CheckpointEvery records
+	// (0: 1000), and at the latest CheckpointInterval (0: a minute) behind a
+	// record; before a file is left; and by Close.
+	Signer             *Signer
+	CheckpointEvery    int
+	CheckpointInterval time.Duration
 	// Logger may be nil.
 	Logger *slog.Logger
+
+	// open is openFile, but in tests.
+	open func(path string) (file, error)
+}
+
+func (c *Config) setDefaults() {
+	if c.CheckpointEvery <= 0 {
+		c.CheckpointEvery = 1000
+	}
+	if c.CheckpointInterval <= 0 {
+		c.CheckpointInterval = time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.open == nil {
+		c.open = func(path string) (file, error) { return openFile(path) }
+	}
 }
 
 // Log is an audit log. All methods may be called concurrently.
-//
-// A record that could not be written whole is taken back, and the next one is
-// tried as if nothing had been: a full disk heals by itself. A failed sync does
-// not, since nobody knows what was lost: from then on Record fails until the
-// log is opened again.
 type Log struct {
-	path string
-	sync Sync
-	log  *slog.Logger
-
-	mu   sync.Mutex
-	file file
-	// size is where the last whole line ends, which is where the file does,
-	// unless torn: then there may be a part of a record behind it.
-	size int64
-	torn bool
-	// seq and prev are of the last record.
-	seq  uint64
-	prev string
-	// dirty: something was written since the last sync.
-	dirty bool
-	// failed is why Record fails from now on.
-	failed error
+	config  Config
+	log     *slog.Logger
+	queue   chan *entry
+	entries sync.Pool
+	health  health
+	syncer  syncer
 
 	stop    chan struct{}
-	stopped sync.WaitGroup
+	closing sync.Once
+	done    chan struct{} // the writer has ended
+	// ended is what became of the end; it is set before done is closed.
+	ended error
 }
 
 var _ broker.Auditor = (*Log)(nil)
 
-// errClosed is what Record returns behind Close.
-var errClosed = errors.New("audit: the log is closed")
+var (
+	// errClosed is what Record returns behind Close.
+	errClosed = errors.New("audit: the log is closed")
+	errSlow   = fmt.Errorf("audit: the log did not take the record within %v; look at its disk", timeout)
+)
+
+// entry is a record on its way to the file.
+type entry struct {
+	record []byte
+	state  atomic.Int32
+	done   chan error // of one
+	timer  *time.Timer
+}
+
+// The states of an entry: who comes first, the writer or the end of the wait.
+const (
+	waiting = iota
+	taken
+	left
+)
 
 // Open opens or makes the log, and continues its chain. Only one process can
 // have it open.
 func Open(c Config) (*Log, error) {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+	c.setDefaults()
+	l := &Log{
+		config: c,
+		log:    c.Logger,
+		queue:  make(chan *entry, queueLen),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
 	}
-	l := &Log{path: c.Path, sync: c.Sync, log: c.Logger, stop: make(chan struct{})}
-	f, err := openFile(c.Path)
+	// Not shared by logs: what is made in one test's time belongs to it.
+	l.entries.New = func() any {
+		t := time.NewTimer(time.Hour)
+		t.Stop()
+		return &entry{done: make(chan error, 1), timer: t}
+	}
+	w := &writer{Log: l}
+	f, err := c.open(c.Path)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.adopt(context.Background(), f); err != nil {
+	if err := w.adopt(context.Background(), f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if l.sync == SyncInterval {
-		l.stopped.Go(l.syncOften)
+	if c.Sync == SyncInterval {
+		l.syncer.start(l)
 	}
+	go w.run()
 	return l, nil
 }
 
 // Record implements broker.Auditor: when it returns nil, the record is whole in
 // the file of the configured name; with SyncAlways, it would survive a power
-// cut. A record that fails is not in the file, except where it could be written
-// but not synced.
-func (l *Log) Record(ctx context.Context, e broker.Event) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.failed != nil {
-		return l.failed
-	}
-	if err := l.settle(ctx); err != nil {
-		return err
-	}
+// cut. Whoever waits at the same time shares the write and the sync.
+//
+// An error comes within 250 ms. The record may be in the file all the same, if
+// it could be written but not synced, or not in time.
+func (l *Log) Record(_ context.Context, e broker.Event) error {
 	record, err := encode(e, "")
 	if err != nil {
 		return err
 	}
-	line, sum := appendLine(nil, l.seq+1, record, l.prev)
-	if err := l.append(line); err != nil {
-		return err
+	w, _ := l.entries.Get().(*entry)
+	w.record = record
+	w.state.Store(waiting)
+	w.timer.Reset(timeout)
+	select {
+	case l.queue <- w:
+	case <-l.done:
+		return errClosed
+	case <-w.timer.C:
+		l.health.fail(errSlow, 1)
+		return errSlow
 	}
-	l.seq++
-	l.prev = sum
-	if l.sync == SyncAlways {
-		return l.flush(l.file)
+	select {
+	case err = <-w.done:
+	case <-l.done:
+		select {
+		case err = <-w.done:
+		default:
+			return errClosed
+		}
+	case <-w.timer.C:
+		w.state.CompareAndSwap(waiting, left)
+		select {
+		case err = <-w.done: // just in time
+		default:
+			l.health.fail(errSlow, 1)
+			return errSlow
+		}
 	}
-	return nil
-}
-
-// Err returns why every Record fails until the log is opened again, or nil. A
-// failure that may pass, such as a full disk, is none.
-func (l *Log) Err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failed
-}
-
-// Close syncs, unless the log is SyncNone, and closes the file. Record fails
-// from then on.
-func (l *Log) Close() error {
-	l.mu.Lock()
-	if errors.Is(l.failed, errClosed) {
-		l.mu.Unlock()
-		return nil
-	}
-	err := errors.Join(l.flushUnlessNone(l.file), l.file.Close())
-	l.failed = errClosed
-	close(l.stop)
-	l.mu.Unlock()
-	// It takes the lock.
-	l.stopped.Wait()
+	w.timer.Stop()
+	w.record = nil
+	l.entries.Put(w)
 	return err
 }
 
-// settle makes sure that the file is the one of that name and ends where the
-// last record does.
-func (l *Log) settle(ctx context.Context) error {
-	ours, err := l.file.Stat()
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
+// Err returns why the log cannot be written, or nil. It heals by itself.
+func (l *Log) Err() error { return l.health.get() }
+
+// Close writes what waits and a checkpoint, syncs, unless the log is SyncNone,
+// and closes the file. Record fails from then on. It takes at most five seconds.
+func (l *Log) Close() error {
+	l.closing.Do(func() { close(l.stop) })
+	late := time.NewTimer(closeTimeout)
+	defer late.Stop()
+	select {
+	case <-l.done:
+		return l.ended
+	case <-late.C:
+		return fmt.Errorf("audit: the log could not be closed within %v; look at its disk", closeTimeout)
 	}
-	there, err := os.Stat(l.path)
-	switch {
-	case errors.Is(err, os.ErrNotExist), err == nil && !os.SameFile(ours, there):
-		return l.rotate(ctx)
-	case err != nil:
-		return fmt.Errorf("audit: %w", err)
-	case l.torn:
-		if err := l.file.Truncate(l.size); err != nil {
-			return fmt.Errorf("audit: a part of a record cannot be taken back: %w", err)
-		}
-		l.torn = false
-	case ours.Size() != l.size:
-		l.log.ErrorContext(ctx, "the audit log was cut or added to by others; the chain goes on from what it holds now",
-			"path", l.path, "bytes", ours.Size(), "bytes_expected", l.size, "last_seq", l.seq)
-		return l.adopt(ctx, l.file)
-	}
-	return nil
 }
 
-// rotate leaves a file that was renamed or removed, and begins another.
-func (l *Log) rotate(ctx context.Context) error {
-	f, err := openFile(l.path)
-	if err != nil {
-		return err
-	}
-	last := l.seq
-	old := l.file
-	if err := l.adopt(ctx, f); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := errors.Join(l.flushUnlessNone(old), old.Close()); err != nil {
-		return err
-	}
-	l.log.InfoContext(ctx, "the audit log was renamed or removed; it goes on in a new file", "path", l.path, "last_seq", last)
-	return nil
+// health is whether the log can be written.
+type health struct {
+	mu sync.Mutex
+	// err is why not, and refused how many records it has cost.
+	err     error
+	refused int
+	// broken: what was written may not be on the disk.
+	broken bool
 }
 
-// adopt makes f the file to append to, behind what it holds.
-func (l *Log) adopt(ctx context.Context, f file) error {
-	t, err := readTail(f)
-	if err != nil {
-		return fmt.Errorf("audit: %s: %w", l.path, err)
-	}
-	if t.unreadable > 0 {
-		l.log.WarnContext(ctx, "the audit log does not end in a whole record; its last lines are kept as they are",
-			"path", l.path, "lines", t.unreadable, "last_seq", t.seq)
-	}
-	if t.unended {
-		// The chain is not touched yet: a failure here can be tried again.
-		if n, err := f.Write(newline); n != len(newline) {
-			return fmt.Errorf("audit: %s: %w", l.path, err)
-		}
-		t.size++
-		l.dirty = true
-	}
-	if l.sync != SyncNone {
-		if err := syncFolder(filepath.Dir(l.path)); err != nil {
-			return err
-		}
-	}
-	l.file, l.size, l.torn = f, t.size, false
-	l.seq = max(l.seq, t.seq)
-	// An empty file continues the one before it.
-	if t.size > 0 {
-		l.prev = t.hash
-	}
-	return nil
+// fail takes note of what refused some records.
+func (h *health) fail(err error, refused int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.err = err
+	h.refused += refused
 }
 
-// append writes line, or nothing.
-func (l *Log) append(line []byte) error {
-	n, err := l.file.Write(line)
-	if n == len(line) && err == nil {
-		l.size += int64(n)
-		l.dirty = true
-		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("%d of %d bytes were written", n, len(line))
-	}
-	if terr := l.file.Truncate(l.size); terr != nil {
-		l.torn = true
-		err = errors.Join(err, terr)
-	}
-	return fmt.Errorf("audit: %w", err)
+// lose takes note of a sync that failed.
+func (h *health) lose(err error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.err, h.broken = err, true
+	return err
 }
 
-func (l *Log) flushUnlessNone(f file) error {
-	if l.sync == SyncNone {
-		return nil
-	}
-	return l.flush(f)
+func (h *health) get() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+func (h *health) isBroken() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.broken
+}
+
+// mend: what was broken is left behind.
+func (h *health) mend() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.broken = false
+}
+
+// resume returns what it was, and that it is no more.
+func (h *health) resume() (was string, refused int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, refused = fmt.Sprint(h.err), h.refused
+	h.err, h.refused = nil, 0
+	return was, refused
 }

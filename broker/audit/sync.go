@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 )
+
+// syncInterval is how often SyncInterval syncs.
+const syncInterval = time.Second
 
 // Sync says when records are synced to the disk. With each, a record is in the
 // file before Record returns, and so survives the process; they differ in what
@@ -43,50 +47,83 @@ func (s *Sync) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (s Sync) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// syncOften syncs what was written, each second, until Close.
-func (l *Log) syncOften() {
+// syncer syncs in the background what was written, each second.
+type syncer struct {
+	log     *Log // nil: there is none
+	mu      sync.Mutex
+	dirty   file
+	retired []file
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+func (s *syncer) start(l *Log) {
+	s.log, s.stop = l, make(chan struct{})
+	s.stopped.Go(s.run)
+}
+
+// wrote: there is something to sync.
+func (s *syncer) wrote(f file) {
+	s.mu.Lock()
+	s.dirty = f
+	s.mu.Unlock()
+}
+
+// retire takes a file that nothing will be written to any more.
+func (s *syncer) retire(f file) {
+	s.mu.Lock()
+	s.retired = append(s.retired, f)
+	if s.dirty == f {
+		s.dirty = nil
+	}
+	s.mu.Unlock()
+}
+
+// end syncs what was retired, and ends.
+func (s *syncer) end() {
+	if s.log != nil {
+		close(s.stop)
+		s.stopped.Wait()
+	}
+}
+
+func (s *syncer) run() {
 	tick := time.NewTicker(syncInterval)
 	defer tick.Stop()
 	for {
 		select {
-		case <-l.stop:
+		case <-s.stop:
+			s.finish()
 			return
 		case <-tick.C:
 		}
-		l.mu.Lock()
-		f, dirty := l.file, l.dirty && l.failed == nil
-		l.dirty = false
-		l.mu.Unlock()
-		if !dirty {
+		s.finish()
+		s.mu.Lock()
+		f := s.dirty
+		s.dirty = nil
+		s.mu.Unlock()
+		if f == nil {
 			continue
 		}
-		// Not under the lock: records go on being written meanwhile. A file that
-		// was closed meanwhile was synced before.
+		// Records go on being written meanwhile. A file that was closed meanwhile
+		// was synced before.
 		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) {
-			l.mu.Lock()
-			err = l.poison(err)
-			l.mu.Unlock()
-			l.log.ErrorContext(context.Background(), "the audit log cannot be synced", "path", l.path, "error", err)
+			err = s.log.health.lose(fmt.Errorf("audit: the log could not be synced; look at its disk: %w", err))
+			s.log.log.ErrorContext(context.Background(), "the audit log cannot be synced", "path", s.log.config.Path, "error", err)
 		}
 	}
 }
 
-// flush syncs f. The lock is held.
-func (l *Log) flush(f file) error {
-	if err := f.Sync(); err != nil {
-		return l.poison(err)
+// finish syncs and closes the files that were left.
+func (s *syncer) finish() {
+	s.mu.Lock()
+	all := s.retired
+	s.retired = nil
+	s.mu.Unlock()
+	for _, f := range all {
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			s.log.log.ErrorContext(context.Background(), "a file that the audit log has left could not be synced; a power cut may have cost records at its end",
+				"path", s.log.config.Path, "error", err)
+		}
 	}
-	l.dirty = false
-	return nil
-}
-
-// poison makes Record fail from now on: after a failed sync the kernel may have
-// dropped what it could not write, and a later sync would not tell. The lock is
-// held.
-func (l *Log) poison(err error) error {
-	err = fmt.Errorf("audit: the log could not be synced, and records may be lost; check the disk and start again: %w", err)
-	if l.failed == nil {
-		l.failed = err
-	}
-	return err
 }

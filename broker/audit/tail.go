@@ -26,6 +26,8 @@ type tail struct {
 	hash string
 	// unended: the last line has no newline.
 	unended bool
+	// checkpoint: the last record is one.
+	checkpoint bool
 	// unreadable counts the lines behind the last whole record.
 	unreadable int
 }
@@ -57,6 +59,7 @@ func readTail(f file) (tail, error) {
 		for t.unreadable = 0; t.unreadable < len(lines); t.unreadable++ {
 			if seq, ok := parseSeq(lines[len(lines)-1-t.unreadable]); ok {
 				t.seq, t.hash = seq, hash(lines[len(lines)-1])
+				t.checkpoint = bytes.Contains(lines[len(lines)-1], noteBegins)
 				return t, nil
 			}
 		}
