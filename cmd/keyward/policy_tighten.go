@@ -238,7 +238,7 @@ func printTightened(w io.Writer, policies *policy.Analysis, past *usage.Past, t 
 	denied, _ := t.Replay.Counts()
 	switch {
 	case proposals > 0:
-		fmt.Fprintf(w, "\n%s; of %s that was allowed, %d would be denied\n",
+		fmt.Fprintf(w, "\n%s, proven: of the %s that were allowed, %d would be denied\n",
 			count(proposals, "proposal", "proposals"), count(t.Replay.Used, "decision", "decisions"), denied)
 	case len(t.Findings) == kept:
 		fmt.Fprintln(w, "\nnothing is broader than its use")

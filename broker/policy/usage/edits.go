@@ -25,6 +25,11 @@ func (t *tightening) indent(s policy.Span) string {
 	return line[:len(line)-len(strings.TrimLeft(line, " \t"))]
 }
 
+// indented is a text of several lines in the place of a part.
+func (t *tightening) indented(part policy.Span, text string) string {
+	return strings.ReplaceAll(text, "\n", "\n"+t.indent(part))
+}
+
 // edits joins the findings of one policy into the edits of its text. Conditions
 // that are added stand behind those that are there.
 func (n *narrowing) edits(found []Finding) []policy.Edit {
@@ -33,7 +38,7 @@ func (n *narrowing) edits(found []Finding) []policy.Edit {
 	for _, f := range found {
 		edits = append(edits, f.edits...)
 		if len(f.conditions) > 0 {
-			conditions.WriteString("\n" + n.indent(n.Whole) + f.Proposal)
+			conditions.WriteString(n.indented(n.Whole, "\n"+f.Proposal))
 		}
 	}
 	if conditions.Len() > 0 {
@@ -98,9 +103,9 @@ func quoted(s string) string {
 	return b.String()
 }
 
-// list writes a set of entities, or of strings if kind is "", with what comes
-// behind it; on several lines if it is long.
-func (t *tightening) list(kind string, ids []string, indent, behind string) string {
+// listOf writes a set of entities, or of strings if kind is ""; on several lines,
+// which begin with indent, if it is long.
+func listOf(kind string, ids []string, indent string) string {
 	all := make([]string, 0, len(ids))
 	for _, id := range ids {
 		if kind != "" {
@@ -109,7 +114,7 @@ func (t *tightening) list(kind string, ids []string, indent, behind string) stri
 			all = append(all, quoted(id))
 		}
 	}
-	return listText(all, indent) + behind
+	return listText(all, indent)
 }
 
 func listText(all []string, indent string) string {
@@ -125,12 +130,12 @@ func objectEntity(name string) string {
 	return entity(kind, name)
 }
 
-func (n *narrowing) objectList(names []string) string {
+func objectList(names []string, indent string) string {
 	all := make([]string, 0, len(names))
 	for _, name := range names {
 		all = append(all, objectEntity(name))
 	}
-	return listText(all, n.indent(n.Whole)+"  ")
+	return listText(all, indent)
 }
 
 // objectNames are the last parts of names, each once.

@@ -55,7 +55,7 @@ func (n *narrowing) actions() (Finding, bool) {
 	}
 	text := "action == " + entity("Action", f.Used[0])
 	if len(f.Used) > 1 {
-		text = "action in " + n.list("Action", f.Used, n.indent(n.Action)+"  ", "")
+		text = "action in " + listOf("Action", f.Used, "")
 		for _, group := range slices.Sorted(keys(n.groups)) {
 			if members := n.groups[group]; len(members) == len(f.Used) && !slices.ContainsFunc(members, func(a broker.Action) bool { return !used[a] }) {
 				text = "action in " + entity("Action", group)
@@ -115,7 +115,10 @@ func (n *narrowing) principals() (Finding, bool) {
 	byCredentials := inGroup && slices.ContainsFunc(credentials, func(p broker.Principal) bool {
 		return !slices.Contains(n.all.GroupsOf(broker.Principal{ID: p.ID}), group)
 	})
-	narrower, left := n.narrowerGroup(credentials, users, group, len(f.Unused))
+	narrower, left := "", len(f.Unused)
+	if !byCredentials || len(users) > 1 { // one user is in too many groups by chance
+		narrower, left = n.narrowerGroup(credentials, users, group, left)
+	}
 	byName := !byCredentials && len(users) <= maxNamed
 	switch {
 	case byName && len(users) == 1:
@@ -126,7 +129,9 @@ func (n *narrowing) principals() (Finding, bool) {
 		}
 		return n.add(f, "principal in "+entity("Group", narrower)), true
 	case byName:
-		return n.add(f, "principal in "+n.list("Workload", f.Used, n.indent(n.Whole)+"  ", "")), true
+		return n.add(f, "principal in "+listOf("Workload", f.Used, "  ")), true
+	case byCredentials && len(users) == 1:
+		f.Why = "credentials put them into the group, and one user does not tell which narrower group is meant"
 	case byCredentials:
 		f.Why = "credentials put them into the group, and no narrower group is known that those who used it are all in"
 	default:
@@ -233,9 +238,9 @@ func (n *narrowing) resources() (Finding, bool) {
 	case len(f.Used) == 1:
 		return n.replace(f, n.Resource, "resource == "+objectEntity(f.Used[0])), true
 	case len(f.Used) <= maxNamed && len(n.Names) == 1:
-		return n.replace(f, n.Names[0], n.list("", objectNames(f.Used), n.indent(n.Names[0]), ".contains(resource.name)")), true
+		return n.replace(f, n.Names[0], listOf("", objectNames(f.Used), "")+".contains(resource.name)"), true
 	case len(f.Used) <= maxNamed:
-		return n.add(f, "resource in "+n.objectList(f.Used)), true
+		return n.add(f, "resource in "+objectList(f.Used, "  ")), true
 	}
 	if inVault != "" {
 		return n.replace(f, n.Resource, inVault), true
@@ -310,7 +315,7 @@ func (n *narrowing) replace(f Finding, part policy.Span, text string) Finding {
 		f.Why = "there is a comment in what would be replaced"
 		return f
 	}
-	f.Proposal, f.edits = text, []policy.Edit{{Span: part, Text: text}}
+	f.Proposal, f.edits = text, []policy.Edit{{Span: part, Text: n.indented(part, text)}}
 	return n.tried(f)
 }
 
@@ -318,7 +323,7 @@ func (n *narrowing) replace(f Finding, part policy.Span, text string) Finding {
 func (n *narrowing) add(f Finding, condition string) Finding {
 	f.Proposal, f.conditions = "when { "+condition+" }", []string{condition}
 	if strings.Contains(condition, "\n") {
-		f.Proposal = "when {\n" + n.indent(n.Whole) + "  " + condition + "\n" + n.indent(n.Whole) + "}"
+		f.Proposal = "when {\n  " + condition + "\n}"
 	}
 	return n.tried(f)
 }
