@@ -74,4 +74,3 @@ func looksOf(body ast.IsNode) Looks {
 	}
 	return looks
 }
-

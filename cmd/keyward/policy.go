@@ -27,6 +27,7 @@ type policyCmd struct {
 	WhatCan policyWhatCanCmd `cmd:"" help:"List what somebody can do."`
 	Replay  policyReplayCmd  `cmd:"" help:"Decide the past again: say what other policies would break."`
 	Tighten policyTightenCmd `cmd:"" help:"Hold grants against their use: say which could be smaller, and how."`
+	Report  policyReportCmd  `cmd:"" help:"Write a page of who can do what, and what of it was used."`
 }
 
 // policyOutput is the form of output.
