@@ -106,12 +106,12 @@ func secretName(t *testing.T, vault, secret string) broker.Name {
 	return n
 }
 
-// makeMonth writes the audit log of a month, made from a seed by a broker: three
-// teams, twelve workloads, forty secrets, and people. It returns when it ended.
-func makeMonth(t *testing.T, policies, log string, seed uint64, days int) (end time.Time) {
+// makePast writes the audit log of what do does, from the first of May on, by a
+// broker with those policies and secrets.
+func makePast(t *testing.T, policies, log string, seed uint64, secrets map[string][]string, do func(*month)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC).Sub(time.Now()))
+		time.Sleep(time.Until(time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)))
 		auditor, err := audit.Open(audit.Config{Path: log, Sync: audit.SyncNone})
 		if err != nil {
 			t.Fatal(err)
@@ -126,25 +126,38 @@ func makeMonth(t *testing.T, policies, log string, seed uint64, days int) (end t
 			t.Fatal(err)
 		}
 		vaults := map[string]broker.Vault{}
-		for vault := range monthSecrets {
-			v, err := broker.VaultName(vault)
+		for alias, names := range secrets {
+			v, err := broker.VaultName(alias)
 			if err != nil {
 				t.Fatal(err)
 			}
-			vaults[vault] = broker.Vault{Secrets: brokertest.NewSecretStore(v)}
+			store := brokertest.NewSecretStore(v)
+			for _, s := range names {
+				if _, err := store.SetSecret(t.Context(), secretName(t, alias, s), broker.NewSecret{Value: broker.NewValue("v"), Enabled: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			vaults[alias] = broker.Vault{Secrets: store}
 		}
 		m := &month{t: t, random: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // the same each time
 		m.Broker, err = broker.New(broker.Config{Vaults: vaults, Authorizer: engine, Auditor: auditor, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
+		do(m)
+	})
+}
+
+// makeMonth writes a month: three teams, twelve workloads, forty secrets, and
+// people.
+func makeMonth(t *testing.T, log string, seed uint64) {
+	t.Helper()
+	makePast(t, monthPolicy, log, seed, monthSecrets, func(m *month) {
 		m.provision()
-		for day := range days {
+		for day := range 30 {
 			m.day(day)
 		}
-		end = time.Now().UTC()
 	})
-	return end
 }
 
 // later lets some of the day pass.
@@ -159,7 +172,7 @@ func (m *month) want(what string, err error, code broker.Code) {
 	m.later()
 }
 
-// provision makes the secrets; ann of ops does.
+// provision sets all secrets; ann of ops does.
 func (m *month) provision() {
 	ann := person("ann", "entra/ops", "entra/on-call")
 	for _, vault := range []string{"pay", "shared", "web"} {
@@ -265,7 +278,7 @@ func TestTightenAMonth(t *testing.T) {
 func tightenAMonth(t *testing.T, seed uint64) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "audit.jsonl")
-	makeMonth(t, monthPolicy, log, seed, 30)
+	makeMonth(t, log, seed)
 	for _, copied := range []string{"policy", "before"} {
 		if err := os.CopyFS(filepath.Join(dir, copied), os.DirFS(monthPolicy)); err != nil {
 			t.Fatal(err)

@@ -271,7 +271,7 @@ func printFinding(w io.Writer, f usage.Finding) {
 	switch {
 	case f.Kind == usage.Unused:
 	case len(f.Unused) == 0:
-		fmt.Fprintf(w, "  all of the %s that are known were used\n", count(total, "resource", "resources"))
+		fmt.Fprintf(w, "  used on each of the %s that are known\n", count(total, "resource", "resources"))
 	case f.Kind == usage.Actions:
 		fmt.Fprintf(w, "  %d of its %s used: %s\n  not used: %s\n", len(f.Used), count(total, "action", "actions"), someText(f.Used), someText(f.Unused))
 	case f.Kind == usage.Principals:

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -203,14 +204,17 @@ func (n *narrowing) resources() (Finding, bool) {
 			kinds = append(kinds, name.Kind())
 		}
 	}
-	var partly []string // used, but not for all that the policy was used for
+	known := 0
+	partly := map[broker.Action]int{} // on how many of the used it was not
 	for _, o := range n.objects {
 		left := n.unusedFor(o)
 		switch {
-		case len(left) == 0:
 		case used[o]:
-			partly = append(partly, left...)
-		default:
+			known++
+			for _, a := range left {
+				partly[a]++
+			}
+		case len(left) > 0:
 			f.Unused = append(f.Unused, o.String())
 		}
 	}
@@ -223,9 +227,12 @@ func (n *narrowing) resources() (Finding, bool) {
 		return f, false
 	}
 	if len(f.Unused) == 0 {
-		slices.Sort(partly)
-		f.Why = "not each of its actions was used on all of them; narrower would be a policy for each: " + strings.Join(slices.Compact(partly), ", ")
-		return f, len(partly) > 0
+		var each []string
+		for _, a := range slices.Sorted(keys(partly)) {
+			each = append(each, fmt.Sprintf("%s on %d of them", a, known-partly[a]))
+		}
+		f.Why = "each action has a reach of its own: " + strings.Join(each, ", ") + "; split it to narrow it"
+		return f, len(each) > 0
 	}
 	anyVault := !strings.Contains(scope, "::")
 	inVault := ""
@@ -253,14 +260,14 @@ func (n *narrowing) resources() (Finding, bool) {
 
 // unusedFor returns those of the actions that were used which the policy permits
 // on an object and that nobody did on it.
-func (n *narrowing) unusedFor(o broker.Name) []string {
-	var left []string
+func (n *narrowing) unusedFor(o broker.Name) []broker.Action {
+	var left []broker.Action
 	for _, s := range n.samples {
 		r := s.Request
 		kind, _ := n.all.Kind(r.Action)
 		r.Resource = o
 		if kind == o.Kind() && !n.did[act{r.Action, o}] && allows(n.alone, r) {
-			left = append(left, string(r.Action))
+			left = append(left, r.Action)
 		}
 	}
 	return left
