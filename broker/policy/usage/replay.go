@@ -53,6 +53,16 @@ func (r *Replay) Counts() (denied, allowed int) {
 // Replay decides the past again. What is new is held against before, or if that
 // is nil, against what was recorded. Each question is decided once.
 func (p *Past) Replay(before, after *policy.Engine) *Replay {
+	return p.replay(func(u *Use) bool {
+		if before != nil {
+			return allows(before, u.Request)
+		}
+		return u.Allowed
+	}, after)
+}
+
+// replay is Replay where was says what was allowed.
+func (p *Past) replay(was func(*Use) bool, after *policy.Engine) *Replay {
 	out := &Replay{Decisions: p.Decisions, Questions: len(p.uses)}
 	type subject struct {
 		principal string
@@ -62,10 +72,7 @@ func (p *Past) Replay(before, after *policy.Engine) *Replay {
 	}
 	at := map[subject]*Change{}
 	for _, u := range p.uses {
-		was := u.Allowed
-		if before != nil {
-			was = allows(before, u.Request)
-		}
+		was := was(u)
 		if was {
 			out.Used += u.Count
 		}

@@ -58,7 +58,8 @@ type Tightened struct {
 	// are none where nothing is.
 	Edits []policy.Edit
 	After *policy.Analysis
-	// Replay proves it: what the folder permitted of the past, After permits.
+	// Replay proves it: what was allowed in the past and the folder permits, After
+	// permits.
 	Replay *Replay
 	// Otherwise counts decisions that were recorded as allowed and that the folder
 	// denies as it is. They are no use of it.
@@ -78,6 +79,8 @@ type tightening struct {
 	all  *policy.Analysis
 	// used are the uses of each policy.
 	used map[string][]*Use
+	// permitted are the uses that the folder permits.
+	permitted map[*Use]bool
 	// callers are all that are known, the workloads of the folder included.
 	callers []broker.Principal
 	objects []broker.Name
@@ -89,7 +92,7 @@ type tightening struct {
 // window, and says how to narrow them. A proposal denies nothing that the folder
 // permitted in the past: it is proven by a replay, and is not made if it is not.
 func (p *Past) Tighten(all *policy.Analysis, c TightenConfig) (*Tightened, error) {
-	t := &tightening{past: p, all: all, used: map[string][]*Use{}, groups: all.ActionGroups(), texts: all.Texts()}
+	t := &tightening{past: p, all: all, used: map[string][]*Use{}, permitted: map[*Use]bool{}, groups: all.ActionGroups(), texts: all.Texts()}
 	out := &Tightened{}
 	for _, u := range p.uses {
 		if !u.Allowed {
@@ -100,6 +103,7 @@ func (p *Past) Tighten(all *policy.Analysis, c TightenConfig) (*Tightened, error
 			out.Otherwise += u.Count
 			continue
 		}
+		t.permitted[u] = true
 		for _, id := range d.Policies {
 			t.used[id] = append(t.used[id], u)
 		}
@@ -229,7 +233,7 @@ func (t *tightening) prove(out *Tightened) error {
 			}
 		}
 		if len(out.Edits) == 0 {
-			out.After, out.Replay = t.all, t.past.Replay(t.all.Engine, t.all.Engine)
+			out.After, out.Replay = t.all, t.replay(t.all)
 			return nil
 		}
 		after, err := t.all.Edited(out.Edits)
@@ -242,7 +246,7 @@ func (t *tightening) prove(out *Tightened) error {
 			}
 			continue
 		}
-		out.After, out.Replay = after, t.past.Replay(t.all.Engine, after.Engine)
+		out.After, out.Replay = after, t.replay(after)
 		if len(out.Replay.Denied) == 0 {
 			return nil
 		}
@@ -264,6 +268,11 @@ func (t *tightening) prove(out *Tightened) error {
 			}
 		}
 	}
+}
+
+// replay decides what was used again.
+func (t *tightening) replay(after *policy.Analysis) *Replay {
+	return t.past.replay(func(u *Use) bool { return t.permitted[u] }, after.Engine)
 }
 
 // withdraw leaves the finding without a proposal.
