@@ -36,6 +36,11 @@ func Inspect(dir string) (*Analysis, error) {
 	if err != nil {
 		return nil, err
 	}
+	return inspect(dir, files)
+}
+
+// inspect is Inspect of files that were read in dir.
+func inspect(dir string, files []source) (*Analysis, error) {
 	e, err := load(dir, files)
 	if err != nil {
 		return nil, err

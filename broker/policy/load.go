@@ -102,6 +102,12 @@ func load(dir string, files []source) (*Engine, error) {
 
 // enforce puts policies in force, over the entities that are there.
 func (e *Engine) enforce(policies policySet) {
+	e.put(policies)
+	e.ancestors = ancestors(e.entities)
+}
+
+// put is enforce where the entities have not changed.
+func (e *Engine) put(policies policySet) {
 	var collections policySet
 	for i, p := range policies {
 		if _, ok := p.policy.Annotations()[breakGlass]; ok && p.policy.Effect() == cedar.Permit {
@@ -114,7 +120,6 @@ func (e *Engine) enforce(policies policySet) {
 		}
 	}
 	e.objects, e.collections = newIndex(policies), newIndex(collections)
-	e.ancestors = ancestors(e.entities)
 }
 
 func noPolicies(dir string) error {

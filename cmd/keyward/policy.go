@@ -25,6 +25,9 @@ type policyCmd struct {
 	Explain policyExplainCmd `cmd:"" help:"Decide one request and say why."`
 	WhoCan  policyWhoCanCmd  `cmd:"" help:"List who can do something."`
 	WhatCan policyWhatCanCmd `cmd:"" help:"List what somebody can do."`
+	Replay  policyReplayCmd  `cmd:"" help:"Decide the past again: say what other policies would break."`
+	Tighten policyTightenCmd `cmd:"" help:"Hold grants against their use: say which could be smaller, and how."`
+	Report  policyReportCmd  `cmd:"" help:"Write a page of who can do what, and what of it was used."`
 }
 
 // policyOutput is the form of output.

@@ -1,18 +1,31 @@
 package main
 
 import (
+	"bytes"
 	"flag"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-var updateScripts = flag.Bool("update", false, "rewrite what the scripts of testdata/policy compare with")
+var updateScripts = flag.Bool("update", false, "rewrite what the scripts of testdata/policy compare with, and the log of docs/least-privilege/first-grant")
 
 // The commands on policies, as a user types them. They ask no broker.
 func TestPolicyScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/policy", UpdateScripts: *updateScripts})
+	testscript.Run(t, testscript.Params{Dir: "testdata/policy", UpdateScripts: *updateScripts, Setup: func(env *testscript.Env) error {
+		if err := os.CopyFS(filepath.Join(env.WorkDir, "first-grant"), os.DirFS(firstGrant)); err != nil {
+			return err
+		}
+		log, err := os.ReadFile(filepath.Join(firstGrant, "audit.jsonl"))
+		if err != nil {
+			return err
+		}
+		changed := bytes.Replace(log, []byte("psp-token"), []byte("psp-taken"), 1)
+		return os.WriteFile(filepath.Join(env.WorkDir, "changed.jsonl"), changed, 0o600)
+	}})
 }
 
 // Wrong usage ends with its own exit code, and says what is right.
