@@ -40,7 +40,9 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		var child asn1.RawValue
 		var err error
 		if rest, err = asn1.Unmarshal(rest, &child); err != nil {
-			return false
+			// Nothing that can be read, such as a salt that begins as a bag does.
+			// Whatever could be read before it was looked at.
+			return true
 		}
 		// Salt, then iterations: RFC 7292 section 4 and appendix C, RFC 8018
 		// appendix A.

@@ -152,6 +152,22 @@ func TestCertificateMaterial(t *testing.T) {
 	}
 }
 
+// A salt is any bytes, and may begin as a bag does.
+func TestPFXSalts(t *testing.T) {
+	key := ecKey(t)
+	leaf := issue(t, "leaf.example", key, nil)
+	for _, salt := range []string{"\xe1\x06\xc7\x8f\x05\xa6\xec\x7a", "\x30\x06\x04\x09\x02\x01\x01\x00", "\x30\x06\x04\x01\x00\x02\x01\x01"} {
+		der, err := pkcs12.LegacyDES.WithRand(strings.NewReader(strings.Repeat(salt, 99))).Encode(key, leaf.cert, nil, "p")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = broker.ParseCertificateMaterial("", broker.NewValue(base64.StdEncoding.EncodeToString(der)), broker.NewValue("p"))
+		if err != nil {
+			t.Errorf("salt %x: %v", salt, err)
+		}
+	}
+}
+
 // Without a private key there are certificates alone, which are no PFX.
 func TestCertificateMaterialWithoutKey(t *testing.T) {
 	leaf := issue(t, "leaf.example", ecKey(t), nil)

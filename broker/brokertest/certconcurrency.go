@@ -3,14 +3,23 @@ package brokertest
 import (
 	"context"
 	"sync"
+	"testing"
 
 	"github.com/keyward/keyward/broker"
 )
 
 // Of creates at the same time, each that begins makes a version.
 func testConcurrentCertificates(f certFixture) {
-	name := f.name("concurrent")
-	f.make(name, selfSigned())
+	for label, reuse := range map[string]bool{"new-keys": false, "one-key": true} {
+		f.Run(label, func(t *testing.T) { f.in(t).createAtOnce(f.name(label), reuse) })
+	}
+}
+
+func (f certFixture) createAtOnce(name broker.Name, reuse bool) {
+	f.Helper()
+	p := selfSigned()
+	p.ReuseKey = &reuse
+	f.make(name, p)
 	const writers = 8
 	begun := make(chan struct{}, writers)
 	var all sync.WaitGroup
@@ -34,10 +43,15 @@ func testConcurrentCertificates(f certFixture) {
 	if len(versions) != 1+len(begun) {
 		f.Errorf("%d versions, want %d", len(versions), 1+len(begun))
 	}
+	keys := make(map[string]bool)
 	for _, v := range versions {
 		c := f.get(v.Name)
 		f.wantWhole("GetCertificate", c)
 		f.wantPair("of a version", c, true)
+		keys[string(f.parse(c.DER).RawSubjectPublicKeyInfo)] = true
+	}
+	if want := len(versions); !reuse && len(keys) != want || reuse && len(keys) != 1 {
+		f.Errorf("%d keys of %d versions", len(keys), want)
 	}
 }
 

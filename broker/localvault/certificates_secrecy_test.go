@@ -93,7 +93,7 @@ func TestKeysOfCertificatesStayInside(t *testing.T) {
 			keep("made", key)
 		} else {
 			secrets["waiting"] = localvault.PendingKey(t, v, name)
-			tell(store.MergeCertificate(ctx, name, broker.CertificateMerge{Chain: [][]byte{certificateOf(t, keysToImport(t)[1]).Raw}}))
+			tell(store.MergeCertificate(ctx, name, broker.CertificateMerge{Chain: [][]byte{certificateOf(t, newSigner(t)).Raw}}))
 		}
 		useAll(t, v, name, tell)
 	}
@@ -122,18 +122,29 @@ func keysToImport(t *testing.T) []any {
 	t.Helper()
 	one, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
-	two, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	return []any{one, newSigner(t)}
+}
+
+func newSigner(t *testing.T) crypto.Signer {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
-	return []any{one, two}
+	return k
 }
 
 func certificateOf(t *testing.T, key any) *x509.Certificate {
+	t.Helper()
+	return certificateOfPublic(t, key, key.(crypto.Signer).Public())
+}
+
+// certificateOfPublic makes a certificate of public, signed with key.
+func certificateOfPublic(t *testing.T, key, public any) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "example.org"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.(crypto.Signer).Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
 	must(t, err)
 	c, err := x509.ParseCertificate(der)
 	must(t, err)

@@ -99,8 +99,10 @@ func rows(t *testing.T, c localvault.Config) map[string]int {
 	defer func() { must(t, db.Close()) }()
 	count := make(map[string]int)
 	must(t, db.View(func(tx *bbolt.Tx) error {
-		for _, bucket := range []string{"secrets", "secret-metadata", "secret-values", "keys", "key-metadata", "key-values",
-			"certificates", "certificate-metadata", "certificate-values", "certificate-pending"} {
+		for _, bucket := range []string{
+			"secrets", "secret-metadata", "secret-values", "keys", "key-metadata", "key-values",
+			"certificates", "certificate-metadata", "certificate-values", "certificate-pending",
+		} {
 			err := tx.Bucket([]byte(bucket)).ForEach(func(k, _ []byte) error {
 				name, _, _ := strings.Cut(string(k), "\x00")
 				count[name]++

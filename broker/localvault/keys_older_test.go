@@ -1,39 +1,19 @@
 package localvault_test
 
 import (
-	"compress/gzip"
-	"io"
 	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/keyward/keyward/broker"
-	"github.com/keyward/keyward/broker/localvault"
 )
 
-// older returns the configuration of a vault that was made before vaults had keys.
-func older(t *testing.T) localvault.Config {
-	t.Helper()
-	c := config(t.TempDir())
-	f, err := os.Open("testdata/before_keys.db.gz")
-	must(t, err)
-	defer f.Close()
-	r, err := gzip.NewReader(f)
-	must(t, err)
-	db, err := io.ReadAll(r)
-	must(t, err)
-	must(t, os.WriteFile(c.Path, db, 0o600))
-	key, err := os.ReadFile("testdata/before_keys.key")
-	must(t, err)
-	must(t, os.WriteFile(c.KeyFile, key, 0o600))
-	return c
-}
-
-// What lies in a file for years is read as it was written, and keys go beside it.
+// What lies in a file for years is read as it was written, and keys and certificates go
+// beside it.
 func TestOlderVaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // long before the deleted secret is purged
-		c := older(t)
+		c := stored(t, "before_keys") // nor had vaults certificates then
 		v := open(t, c)
 		wantValue(t, v, secretName(t, "two"), "second")
 		versions, err := v.Secrets().ListSecretVersions(t.Context(), secretName(t, "two"))
@@ -53,8 +33,11 @@ func TestOlderVaults(t *testing.T) {
 
 		k, err := v.Keys().CreateKey(t.Context(), keyName(t, "a"), broker.NewKey{Type: broker.KeyTypeEC, Enabled: true})
 		must(t, err)
+		made := certify(t, v, "b", &broker.CertificatePolicy{Issuer: broker.IssuerSelf})
 		must(t, v.Close())
 		v = open(t, c)
+		_, err = v.Keys().Sign(t.Context(), made.Key, "ES256", make([]byte, 32))
+		must(t, err)
 		_, err = v.Keys().Sign(t.Context(), k.Name, "ES256", make([]byte, 32))
 		must(t, err)
 		must(t, v.Close())

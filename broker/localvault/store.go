@@ -10,9 +10,9 @@
 //	v.Certificates() // a broker.CertificateStore
 //
 // A write that returned is on the disk: it survives a crash of the process and
-// of the machine. What is stored of a secret or key beside its name is sealed with
-// AES-256-GCM and bound to where it lies, so a record that was changed or moved
-// is refused, and the others are still served. Names are stored in the clear.
+// of the machine. What is stored of a secret, key or certificate beside its name is
+// sealed with AES-256-GCM and bound to where it lies, so a record that was changed
+// or moved is refused, and the others are still served. Names are stored in the clear.
 // Older copies put back are not detected: of the file, of an object's row, or of
 // the page that names the last commit, which the file keeps twice. What is purged
 // is gone from the vault at once; its sealed bytes stay in the file until their
@@ -55,13 +55,14 @@ type Config struct {
 	// KeyFile holds the master key, made with mode 0600 together with the vault.
 	// Who has both files has the secrets; without this one they are lost.
 	KeyFile string
-	// RetentionDays is how long a deleted secret or key can be recovered: 7 to 90, or 0
-	// for 90.
+	// RetentionDays is how long what was deleted can be recovered: 7 to 90, or 0 for
+	// 90.
 	RetentionDays int32
 	// PurgeProtection: what is deleted cannot be purged before its time.
 	PurgeProtection bool
 	// ManagedHSM: keys are as Managed HSM has them. Symmetric ones (oct) can be
-	// made, and every type reads with "-HSM", although no hardware holds it.
+	// made, and every type reads with "-HSM", although no hardware holds it. There
+	// are no certificates.
 	ManagedHSM bool
 	// Logger may be nil.
 	Logger *slog.Logger
