@@ -2,23 +2,32 @@ package openapi_test
 
 import (
 	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // step is one operation of the tour, as its example has it, or as the named
-// link from the last reply to another operation fills it in.
+// link from the last reply to another operation fills it in, or as change makes it
+// of that reply.
 type step struct {
 	operation string
 	from      string
 	link      string
+	change    func(t *testing.T, r *request, before reply)
 	status    int // 0 means 200
 }
 
@@ -77,6 +86,38 @@ var tour = []step{
 	{operation: "RotateKey"},
 	{operation: "CreateKey"},
 	{operation: "DeleteKey", from: "CreateKey", link: "deleteUnlessChanged"},
+	{operation: "CreateCertificate"},
+	{operation: "GetCertificateOperation", from: "CreateCertificate", link: "poll"},
+	{operation: "CancelCertificateOperation", from: "CreateCertificate", link: "cancel"},
+	{operation: "GetCertificate", from: "GetCertificateOperation", link: "certificate"},
+	{operation: "GetCertificateVersion", from: "GetCertificate", link: "getThisVersion"},
+	{operation: "UpdateCertificate"},
+	{operation: "UpdateCertificateVersion", from: "GetCertificate", link: "updateThisVersion"},
+	{operation: "DownloadCertificate"},
+	{operation: "DownloadCertificateVersion", from: "GetCertificate", link: "downloadThisVersion"},
+	{operation: "GetCertificatePolicy"},
+	{operation: "UpdateCertificatePolicy"},
+	{operation: "ListCertificateVersions"},
+	{operation: "DeleteCertificateOperation"},
+	{operation: "CreateCertificate", change: signElsewhere},
+	{operation: "MergeCertificate", from: "CreateCertificate", change: merge},
+	{operation: "ImportCertificate"},
+	{operation: "ListCertificates"},
+	{operation: "BackupCertificate"},
+	{operation: "DeleteCertificate"},
+	{operation: "GetDeletedCertificate"},
+	{operation: "ListDeletedCertificates"},
+	{operation: "UndeleteCertificate"},
+	{operation: "DeleteCertificate"},
+	{operation: "PurgeCertificate"},
+	{operation: "RestoreCertificate", from: "BackupCertificate", link: "restore"},
+	{operation: "GetCertificate"},
+	{operation: "DeleteCertificate", from: "GetCertificate", link: "deleteUnlessChanged"},
+	{operation: "UpdateCertificateContacts"},
+	{operation: "GetCertificateContacts"},
+	{operation: "DeleteCertificateContacts"},
+	{operation: "ListCertificateIssuers"},
+	{operation: "GetCertificateIssuer"},
 	{operation: "CheckAccess"},
 	{operation: "ListGrants"},
 }
@@ -98,9 +139,12 @@ func TestExamples(t *testing.T) {
 				t.Fatal("there is no such operation")
 			}
 			r := d.request(t, o)
+			before := last[step.from]
 			if step.link != "" {
-				before := last[step.from]
 				r.follow(t, d.linked(t, operations[step.from], step.link, o.id), before.filled, before.reply)
+			}
+			if step.change != nil {
+				step.change(t, &r, before.reply)
 			}
 			got := s.in(t).do(r.http(t, s.url, o), "admin")
 			last[o.id] = exchange{r, got}
@@ -147,6 +191,40 @@ func TestExamples(t *testing.T) {
 			t.Errorf("%s is not in the tour", id)
 		}
 	}
+}
+
+// signElsewhere asks for a certificate that somebody else signs.
+func signElsewhere(_ *testing.T, r *request, _ reply) {
+	r.parameters["certificate"] = "signed-elsewhere"
+	policy := maps.Clone(object(object(r.body)["policy"]))
+	policy["issuerName"] = "Unknown"
+	r.body = map[string]any{"policy": policy}
+}
+
+// merge has the request for it signed by a key of its own.
+func merge(t *testing.T, r *request, before reply) {
+	t.Helper()
+	var operation struct {
+		CSR []byte `json:"csrDer"`
+	}
+	if err := json.Unmarshal(before.body, &operation); err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.ParseCertificateRequest(operation.CSR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Elsewhere"}, IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: csr.Subject, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, csr.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.body = map[string]any{"x509Certificates": [][]byte{der}}
 }
 
 // Lists go on by their link until there is no further page.

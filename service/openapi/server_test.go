@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyward/keyward/broker"
 	"github.com/keyward/keyward/broker/brokertest"
@@ -68,8 +69,18 @@ func startServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issuer, err := broker.ParseName(broker.KindCertificateIssuers, "vaults/dev/certificateIssuers/digicert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := time.Unix(1_700_000_000, 0)
 	core, err := broker.New(broker.Config{
-		Vaults:     map[string]broker.Vault{"dev": {Secrets: broker.NewSecretCache(vault.Secrets(), broker.SecretCacheConfig{}), Keys: vault.Keys()}},
+		Vaults: map[string]broker.Vault{"dev": {
+			Secrets: broker.NewSecretCache(vault.Secrets(), broker.SecretCacheConfig{}), Keys: vault.Keys(),
+			Certificates: brokertest.NewCertificateStore(vault.Certificates(), broker.CertificateIssuer{
+				Name: issuer, Provider: "DigiCert", OrganizationID: "123456", Enabled: true, Created: changed, Updated: changed,
+			}),
+		}},
 		Authorizer: policies,
 		Auditor:    &brokertest.Auditor{},
 	})
