@@ -17,7 +17,12 @@ type env struct {
 	context   resolved.RecordType
 }
 
-// situations returns all that there are, in a fixed order.
+// commonest are the types of resources, as often as they are meant: what a message
+// takes for its example where several would do.
+var commonest = []cedar.EntityType{"Secret", "Key", "Certificate", typeVault}
+
+// situations returns all that there are, in a fixed order: of the commonest type of
+// resource first.
 func situations(sch *resolved.Schema) []env {
 	var all []env
 	for _, uid := range slices.SortedFunc(maps.Keys(sch.Actions), compareUIDs) {
@@ -31,6 +36,9 @@ func situations(sch *resolved.Schema) []env {
 			}
 		}
 	}
+	slices.SortStableFunc(all, func(a, b env) int {
+		return slices.Index(commonest, a.resource) - slices.Index(commonest, b.resource)
+	})
 	return all
 }
 
