@@ -236,3 +236,5 @@ func certificateRPCs(f furnished) map[string]rpc {
 		},
 	}
 }
+
+func materialPEM() string { return material().KeyPEM().Reveal() + material().ChainPEM() }

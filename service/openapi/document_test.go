@@ -144,6 +144,9 @@ func (d document) check(schema, value any, at string) []string {
 		if !ok {
 			return wrong()
 		}
+		if choices := list(s["enum"]); choices != nil && !slices.Contains(choices, value) {
+			return wrong()
+		}
 		if p := text(s["pattern"]); p != "" && !regexp.MustCompile(p).MatchString(v) {
 			return wrong()
 		}
