@@ -137,11 +137,11 @@ func (m CertificateMerge) validate() error {
 	for _, der := range m.Chain {
 		size += len(der)
 		if len(der) == 0 {
-			return badChain
+			return errChain
 		}
 	}
 	if len(m.Chain) == 0 || len(m.Chain) > MaxChain {
-		return badChain
+		return errChain
 	}
 	if size > MaxCertificateMaterial {
 		return &Error{Code: CodeValueTooLarge, Field: "x509_certificates", Message: "the certificates are longer than 64 KiB together"}
@@ -149,7 +149,7 @@ func (m CertificateMerge) validate() error {
 	return checkTags(m.Tags)
 }
 
-var badChain = &Error{Code: CodeBadField, Field: "x509_certificates", Message: "merge 1 to 10 certificates in DER, the signed one first"}
+var errChain = &Error{Code: CodeBadField, Field: "x509_certificates", Message: "merge 1 to 10 certificates in DER, the signed one first"}
 
 func (i CertificateImport) validate() error {
 	n := i.Material.Len()

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,7 +55,7 @@ func TestCertificateCanary(t *testing.T) {
 		return &keywardv1.ImportCertificateRequest{Name: name, Pfx: p, Pem: text, Password: password}
 	}
 	for _, req := range []proto.Message{
-		imported(pfx, "", wrong), imported(pfx, "", ""), imported(pfx[:len(pfx)/2], "", password), imported(append(pfx[:len(pfx):len(pfx)], broken...), "", password),
+		imported(pfx, "", wrong), imported(pfx, "", ""), imported(pfx[:len(pfx)/2], "", password), imported(append(slices.Clip(pfx), broken...), "", password),
 		imported(pfx, materialPEM(), password), imported(nil, materialPEM(), password), imported([]byte(broken), "", wrong),
 		imported(nil, broken, ""), imported(nil, material().KeyPEM().Reveal(), ""), imported(nil, materialPEM()+broken, ""), imported(nil, materialPEM()+materialPEM(), ""),
 		imported(nil, strings.Repeat(broken, 5000), ""), imported(nil, strings.Repeat(broken, 20000), ""), imported(pfx, "", strings.Repeat(wrong, 100)),
@@ -97,7 +98,7 @@ func TestCertificateCanary(t *testing.T) {
 			t.Errorf("%s: too little to look at: %s", place, text)
 		}
 		for i, canary := range canaries {
-			for _, form := range append(forms([]byte(canary)), []byte(strings.Trim(fmt.Sprintf("%q", canary), `"`)), []byte(strings.Trim(fmt.Sprint([]byte(canary)), "[]"))) {
+			for _, form := range append(forms([]byte(canary)), []byte(strings.Trim(fmt.Sprintf("%q", canary), `"`)), []byte(strings.Trim(fmt.Sprintf("%d", []byte(canary)), "[]"))) {
 				if strings.Contains(text, string(form)) {
 					t.Errorf("%s has the canary %d, as %.20q…", place, i, form)
 				}

@@ -349,7 +349,7 @@ func (h *heist) change(object, what string) {
 	case "policy": // the next version has the same key, and is written in another way
 		contentType := map[string]string{"www": broker.ContentTypePEM, "api": broker.ContentTypePKCS12}[object]
 		must(&keywardv1.UpdateCertificatePolicyRequest{Name: name, Policy: &keywardv1.CertificatePolicy{
-			IssuerName: "Self", Subject: "CN=" + object, ReuseKey: proto.Bool(true), Exportable: proto.Bool(true), ContentType: contentType,
+			IssuerName: "Self", Subject: "CN=" + object, ReuseKey: new(true), Exportable: new(true), ContentType: contentType,
 		}})
 	case "disabled":
 		enable(false)
@@ -361,7 +361,7 @@ func (h *heist) change(object, what string) {
 		must(&keywardv1.DeleteCertificateOperationRequest{Name: name})
 	case "merged":
 		reply, err := h.call(h.thief, &keywardv1.CreateCertificateRequest{Name: name, Policy: &keywardv1.CertificatePolicy{
-			IssuerName: "Unknown", Subject: "CN=" + object, Kty: map[string]string{"www": "RSA", "api": "EC"}[object], ReuseKey: proto.Bool(true),
+			IssuerName: "Unknown", Subject: "CN=" + object, Kty: map[string]string{"www": "RSA", "api": "EC"}[object], ReuseKey: new(true),
 		}})
 		h.must(err)
 		must(&keywardv1.MergeCertificateRequest{Name: name, X509Certificates: [][]byte{h.sign(reply.(*keywardv1.CertificateOperation).GetCsrDer())}})

@@ -49,7 +49,7 @@ func TestCertificateRequestsThatAreWrong(t *testing.T) {
 		"kty":                 func(p *keywardv1.CertificatePolicy) { p.Kty = "oct" },
 		"key_size":            func(p *keywardv1.CertificatePolicy) { p.Kty, p.KeySize = "RSA", 1024 },
 		"crv":                 func(p *keywardv1.CertificatePolicy) { p.Crv = "P-224" },
-		"exportable":          func(p *keywardv1.CertificatePolicy) { p.Kty, p.Exportable = "EC-HSM", proto.Bool(true) },
+		"exportable":          func(p *keywardv1.CertificatePolicy) { p.Kty, p.Exportable = "EC-HSM", new(true) },
 	}
 	type wrong struct {
 		req           proto.Message
@@ -166,7 +166,7 @@ func TestDownloadCertificate(t *testing.T) {
 	billing := w.billing()
 	imports := func(exportable bool) *keywardv1.Certificate {
 		reply, err := w.call(billing, &keywardv1.ImportCertificateRequest{
-			Name: name, Pem: materialPEM(), Policy: &keywardv1.CertificatePolicy{Exportable: proto.Bool(exportable)},
+			Name: name, Pem: materialPEM(), Policy: &keywardv1.CertificatePolicy{Exportable: new(exportable)},
 		})
 		w.must(err)
 		return reply.(*keywardv1.Certificate)

@@ -97,6 +97,7 @@ func TestBlobsUpToTheLimit(t *testing.T) {
 		store.SecretStore = bc.Vaults["dev"].Secrets
 		bc.Vaults["dev"] = broker.Vault{Secrets: store}
 	})
+	w.put(name.String(), "x")
 	largest := make([]byte, broker.MaxBackupLen)
 	_, _ = rand.Read(largest)
 	tooLarge, badField := verdict{"InvalidArgument", "VALUE_TOO_LARGE"}, verdict{"InvalidArgument", "BAD_FIELD"}
