@@ -139,7 +139,7 @@ func makePast(t *testing.T, policies, log string, seed uint64, secrets map[strin
 			}
 			vaults[alias] = broker.Vault{Secrets: store}
 		}
-		m := &month{t: t, random: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // the same each time
+		m := &month{t: t, random: rand.New(rand.NewPCG(seed, seed))}
 		m.Broker, err = broker.New(broker.Config{Vaults: vaults, Authorizer: engine, Auditor: auditor, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)

@@ -106,7 +106,7 @@ func TestReportEscapes(t *testing.T) {
 	if err := os.Mkdir(policies, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	text := "// " + evil + "\n@id(\"" + strings.ReplaceAll(evil, `"`, `\"`) + "\")\n@breakglass(\"x\") permit (principal, action, resource);\n@id(\"1\") permit (principal, action, resource) when { context has reason && context.reason like \"<img src=x>\" };\n" 
+	text := "// " + evil + "\n@id(\"" + strings.ReplaceAll(evil, `"`, `\"`) + "\")\n@breakglass(\"x\") permit (principal, action, resource);\n@id(\"1\") permit (principal, action, resource) when { context has reason && context.reason like \"<img src=x>\" };\n"
 	if err := os.WriteFile(filepath.Join(policies, "p.cedar"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

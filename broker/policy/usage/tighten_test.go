@@ -49,59 +49,117 @@ func TestTighten(t *testing.T) {
 		// want are "kind: proposal", or "kind: (why)".
 		want []string
 	}{
-		{"all is used", `permit (principal in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
-			[]usage.Decision{get("k/a", "db"), get("k/b", "db"), get("k/c", "db"), get("k/d", "db")}, nil},
-		{"nobody", `permit (principal == Workload::"k/a", action, resource); permit (principal == Workload::"k/b", action == Action::"getSecret", resource);`, "",
-			[]usage.Decision{get("k/b", "db")}, []string{"unused: remove it"}},
-		{"all there is", `permit (principal == Workload::"k/a", action, resource);`, "",
-			[]usage.Decision{get("k/b", "db")}, []string{"unused: (it is all there is, and a folder without a policy is refused)"}},
-		{"not begun", `permit (principal == Workload::"k/a", action, resource) when { context.time > datetime("2026-06-01") };`, "",
-			[]usage.Decision{get("k/b", "db")}, []string{"kept: (it begins at 2026-06-01T00:00:00Z, so the past does not tell)"}},
-		{"break-glass", `@breakglass("emergencies") permit (principal, action, resource); forbid (principal, action, resource == Secret::"vaults/pay/secrets/root");`, "",
-			[]usage.Decision{get("k/b", "db")}, []string{"kept: (it is a break-glass policy, for what is rare)"}},
-		{"a group of actions", `permit (principal == Workload::"k/a", action, resource == Secret::"vaults/pay/secrets/db");`, "",
+		{
+			"all is used", `permit (principal in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
+			[]usage.Decision{get("k/a", "db"), get("k/b", "db"), get("k/c", "db"), get("k/d", "db")},
+			nil,
+		},
+		{
+			"nobody", `permit (principal == Workload::"k/a", action, resource); permit (principal == Workload::"k/b", action == Action::"getSecret", resource);`, "",
+			[]usage.Decision{get("k/b", "db")},
+			[]string{"unused: remove it"},
+		},
+		{
+			"all there is", `permit (principal == Workload::"k/a", action, resource);`, "",
+			[]usage.Decision{get("k/b", "db")},
+			[]string{"unused: (it is all there is, and a folder without a policy is refused)"},
+		},
+		{
+			"not begun", `permit (principal == Workload::"k/a", action, resource) when { context.time > datetime("2026-06-01") };`, "",
+			[]usage.Decision{get("k/b", "db")},
+			[]string{"kept: (it begins at 2026-06-01T00:00:00Z, so the past does not tell)"},
+		},
+		{
+			"break-glass", `@breakglass("emergencies") permit (principal, action, resource); forbid (principal, action, resource == Secret::"vaults/pay/secrets/root");`, "",
+			[]usage.Decision{get("k/b", "db")},
+			[]string{"kept: (it is a break-glass policy, for what is rare)"},
+		},
+		{
+			"a group of actions", `permit (principal == Workload::"k/a", action, resource == Secret::"vaults/pay/secrets/db");`, "",
 			[]usage.Decision{do("k/a", broker.ActionSetSecret, "db"), do("k/a", broker.ActionUpdateSecret, "db"), do("k/a", broker.ActionGenerateSecret, "db")},
-			[]string{`actions: action in Action::"writeSecrets"`}},
-		{"an action of a group", `permit (principal == Workload::"k/a", action in Action::"readSecrets", resource == Secret::"vaults/pay/secrets/db");`, "",
-			[]usage.Decision{get("k/a", "db")}, []string{`actions: action == Action::"getSecret"`}},
-		{"a comment in what would go", "permit (principal == Workload::\"k/a\", action in [Action::\"getSecret\", // always\nAction::\"setSecret\"], resource == Secret::\"vaults/pay/secrets/db\");", "",
-			[]usage.Decision{get("k/a", "db")}, []string{`actions: (there is a comment in what would be replaced)`}},
-		{"a nested group", `permit (principal in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
-			[]usage.Decision{get("k/a", "db"), get("k/b", "db")}, []string{`principals: principal in Group::"inner"`}},
-		{"members by name", `permit (principal is Workload in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
-			[]usage.Decision{get("k/a", "db"), get("k/c", "db")}, []string{`principals: when { principal in [Workload::"k/a", Workload::"k/c"] }`}},
-		{"one member", `permit (principal in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
-			[]usage.Decision{get("k/c", "db")}, []string{`principals: principal == Workload::"k/c"`}},
-		{"anyone", `permit (principal, action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
-			[]usage.Decision{get(`k/"é"`, "db")}, []string{`principals: principal == Workload::"k/\"é\""`}},
-		{"anyone in a group", `permit (principal, action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
+			[]string{`actions: action in Action::"writeSecrets"`},
+		},
+		{
+			"an action of a group", `permit (principal == Workload::"k/a", action in Action::"readSecrets", resource == Secret::"vaults/pay/secrets/db");`, "",
+			[]usage.Decision{get("k/a", "db")},
+			[]string{`actions: action == Action::"getSecret"`},
+		},
+		{
+			"a comment in what would go", "permit (principal == Workload::\"k/a\", action in [Action::\"getSecret\", // always\nAction::\"setSecret\"], resource == Secret::\"vaults/pay/secrets/db\");", "",
+			[]usage.Decision{get("k/a", "db")},
+			[]string{`actions: (there is a comment in what would be replaced)`},
+		},
+		{
+			"a nested group", `permit (principal in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
+			[]usage.Decision{get("k/a", "db"), get("k/b", "db")},
+			[]string{`principals: principal in Group::"inner"`},
+		},
+		{
+			"members by name", `permit (principal is Workload in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
+			[]usage.Decision{get("k/a", "db"), get("k/c", "db")},
+			[]string{`principals: when { principal in [Workload::"k/a", Workload::"k/c"] }`},
+		},
+		{
+			"one member", `permit (principal in Group::"team", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
+			[]usage.Decision{get("k/c", "db")},
+			[]string{`principals: principal == Workload::"k/c"`},
+		},
+		{
+			"anyone", `permit (principal, action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
+			[]usage.Decision{get(`k/"é"`, "db")},
+			[]string{`principals: principal == Workload::"k/\"é\""`},
+		},
+		{
+			"anyone in a group", `permit (principal, action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, team,
 			[]usage.Decision{get("k/a", "db"), get("k/b", "db"), get("k/c", "db"), get("k/d", "db"), do("k/z", broker.ActionSetSecret, "x")},
-			[]string{`principals: principal in Group::"team"`}},
-		{"tokens tell of a narrower group", `permit (principal in Group::"e/web", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, "",
+			[]string{`principals: principal in Group::"team"`},
+		},
+		{
+			"tokens tell of a narrower group", `permit (principal in Group::"e/web", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, "",
 			[]usage.Decision{get("e/1+e/web+e/lead", "db"), get("e/2+e/web+e/lead", "db"), do("e/3+e/web", broker.ActionSetSecret, "x")},
-			[]string{`principals: when { principal in Group::"e/lead" }`}},
-		{"one user tells of none", `permit (principal in Group::"e/web", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, "",
+			[]string{`principals: when { principal in Group::"e/lead" }`},
+		},
+		{
+			"one user tells of none", `permit (principal in Group::"e/web", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, "",
 			[]usage.Decision{get("e/1+e/web+e/lead", "db"), do("e/3+e/web", broker.ActionSetSecret, "x")},
-			[]string{`principals: (credentials put them into the group, and one user does not tell which narrower group is meant)`}},
-		{"tokens without", `permit (principal in Group::"e/web", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, "",
+			[]string{`principals: (credentials put them into the group, and one user does not tell which narrower group is meant)`},
+		},
+		{
+			"tokens without", `permit (principal in Group::"e/web", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/db");`, "",
 			[]usage.Decision{get("e/1+e/web", "db"), get("e/2+e/web", "db"), do("e/3+e/web", broker.ActionSetSecret, "x")},
-			[]string{`principals: (credentials put them into the group, and no narrower group is known that those who used it are all in)`}},
-		{"one object", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource in Vault::"pay");` + lister, "",
-			append(known("db", "dc"), get("k/a", "db")), []string{`resources: resource == Secret::"vaults/pay/secrets/db"`}},
-		{"names", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource is Secret in Vault::"pay") when { resource.name like "d*" };` + lister, "",
-			append(known("db", "dc", "dd"), get("k/a", "db"), get("k/a", "dc")), []string{`resources: ["db", "dc"].contains(resource.name)`}},
-		{"a pattern that need not hold", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource is Secret in Vault::"pay") when { resource.name like "d*" || context.transport == "rest" };` + lister, "",
+			[]string{`principals: (credentials put them into the group, and no narrower group is known that those who used it are all in)`},
+		},
+		{
+			"one object", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource in Vault::"pay");` + lister, "",
+			append(known("db", "dc"), get("k/a", "db")),
+			[]string{`resources: resource == Secret::"vaults/pay/secrets/db"`},
+		},
+		{
+			"names", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource is Secret in Vault::"pay") when { resource.name like "d*" };` + lister, "",
 			append(known("db", "dc", "dd"), get("k/a", "db"), get("k/a", "dc")),
-			[]string{`resources: when { resource in [Secret::"vaults/pay/secrets/db", Secret::"vaults/pay/secrets/dc"] }`}},
-		{"too many", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource is Secret in Vault::"pay");` + lister, "",
+			[]string{`resources: ["db", "dc"].contains(resource.name)`},
+		},
+		{
+			"a pattern that need not hold", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource is Secret in Vault::"pay") when { resource.name like "d*" || context.transport == "rest" };` + lister, "",
+			append(known("db", "dc", "dd"), get("k/a", "db"), get("k/a", "dc")),
+			[]string{`resources: when { resource in [Secret::"vaults/pay/secrets/db", Secret::"vaults/pay/secrets/dc"] }`},
+		},
+		{
+			"too many", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource is Secret in Vault::"pay");` + lister, "",
 			append(known("s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9"), get("k/a", "s0"), get("k/a", "s1"), get("k/a", "s2"),
 				get("k/a", "s3"), get("k/a", "s4"), get("k/a", "s5"), get("k/a", "s6"), get("k/a", "s7"), get("k/a", "s8")),
-			[]string{`resources: (they are too many to name one by one)`}},
-		{"each action its own", `permit (principal == Workload::"k/a", action in [Action::"getSecret", Action::"setSecret"], resource is Secret in Vault::"pay");`, "",
+			[]string{`resources: (they are too many to name one by one)`},
+		},
+		{
+			"each action its own", `permit (principal == Workload::"k/a", action in [Action::"getSecret", Action::"setSecret"], resource is Secret in Vault::"pay");`, "",
 			[]usage.Decision{get("k/a", "db"), get("k/a", "dc"), do("k/a", broker.ActionSetSecret, "dc")},
-			[]string{`resources: (each action has a reach of its own: setSecret on 1 of them; split it to narrow it)`}},
-		{"denied anyway", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource); forbid (principal == Workload::"k/a", action, resource == Secret::"vaults/pay/secrets/db");` + lister, "",
-			append(known("db"), get("k/a", "db")), []string{"unused: remove it"}},
+			[]string{`resources: (each action has a reach of its own: setSecret on 1 of them; split it to narrow it)`},
+		},
+		{
+			"denied anyway", `permit (principal == Workload::"k/a", action == Action::"getSecret", resource); forbid (principal == Workload::"k/a", action, resource == Secret::"vaults/pay/secrets/db");` + lister, "",
+			append(known("db"), get("k/a", "db")),
+			[]string{"unused: remove it"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,7 +206,7 @@ func TestTightenOnlyNarrows(t *testing.T) {
 	}
 	edits := 0
 	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // the same each time
+		random := rand.New(rand.NewPCG(seed, 1))
 		pick := func(of []string) string { return of[random.IntN(len(of))] }
 		var text strings.Builder
 		for i := range 1 + random.IntN(5) {
