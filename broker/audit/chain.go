@@ -54,7 +54,7 @@ func (c *chain) end() {
 	}
 	for _, j := range c.junk {
 		if j.cut {
-			c.survived(j)
+			c.survived(j, "goes on behind it when it is opened again")
 		} else {
 			c.find(Changed, j, c.next, "this is no record; the log ends here")
 		}
@@ -72,9 +72,9 @@ func (c *chain) find(kind Kind, at link, seq uint64, format string, args ...any)
 	return f
 }
 
-func (c *chain) survived(at link) {
+func (c *chain) survived(at link, what string) {
 	c.torn++
-	c.find(Torn, at, 0, "the line was cut by a crash while it was written; nothing was disclosed on it, and the chain goes on behind it")
+	c.find(Torn, at, 0, "the line was cut by a crash while it was written; nothing was disclosed on it, and the log %s", what)
 }
 
 // decide places k. n is the line behind it, or nil.
@@ -119,7 +119,7 @@ func (c *chain) behindJunk(k link) bool {
 	switch {
 	case k.seq == c.next && k.prev == j.hash:
 		for _, j := range junk {
-			c.survived(j)
+			c.survived(j, "goes on behind it")
 		}
 		c.hash = j.hash
 		c.place(k)

@@ -105,9 +105,9 @@ func (s *Signer) sign(seq uint64, prev string, at time.Time) (string, error) {
 
 const timeBegins = "time "
 
-// checkpointEvent is what is recorded of a checkpoint.
-func checkpointEvent(at time.Time) broker.Event {
-	return broker.Event{Time: at, Action: ActionCheckpoint, Decision: broker.Decision{Allowed: true}, Outcome: broker.OutcomeOK}
+// ownEvent is what the log records of itself.
+func ownEvent(a broker.Action, at time.Time) broker.Event {
+	return broker.Event{Time: at, Action: a, Decision: broker.Decision{Allowed: true}, Outcome: broker.OutcomeOK}
 }
 
 // ParseCheckpoint reads a checkpoint. It does not look at signatures: see Keys.
@@ -198,7 +198,7 @@ func checkLine(k link, keys *Keys) (Checkpoint, error) {
 	if c.Seq != k.seq-1 || c.Hash != k.prev {
 		return c, fmt.Errorf("it is of another place or log: it says that record %d is the last before it", c.Seq)
 	}
-	record, err := encode(checkpointEvent(c.Time), k.note)
+	record, err := encode(ownEvent(ActionCheckpoint, c.Time), k.note)
 	if err != nil {
 		return c, err
 	}

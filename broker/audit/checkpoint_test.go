@@ -64,7 +64,7 @@ func recorded(t testing.TB, s *Signer, n, every int) (path string, lines [][]byt
 func TestCheckpointIsANote(t *testing.T) {
 	s := newSigner(t, "audit.example.org/keyward")
 	_, lines := recorded(t, s, 3, 100)
-	last, err := decode(lines[3])
+	last, err := decode(lines[4])
 	if err != nil || last.Action != ActionCheckpoint {
 		t.Fatalf("%+v, %v", last, err)
 	}
@@ -76,13 +76,13 @@ func TestCheckpointIsANote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := parseLink(rawLine{text: lines[2]})
-	want := "audit.example.org/keyward\n3\n" + base64.StdEncoding.EncodeToString(k.hash[:]) + "\ntime " + last.Time.Format(time.RFC3339Nano) + "\n"
+	k := parseLink(rawLine{text: lines[3]})
+	want := "audit.example.org/keyward\n4\n" + base64.StdEncoding.EncodeToString(k.hash[:]) + "\ntime " + last.Time.Format(time.RFC3339Nano) + "\n"
 	if n.Text != want {
 		t.Errorf("got %q, want %q", n.Text, want)
 	}
 	c, err := ParseCheckpoint(last.Checkpoint)
-	if err != nil || c.Seq != 3 || c.Hash != k.hash || !c.Time.Equal(last.Time) || c.Origin != "audit.example.org/keyward" {
+	if err != nil || c.Seq != 4 || c.Hash != k.hash || !c.Time.Equal(last.Time) || c.Origin != "audit.example.org/keyward" {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -109,14 +109,14 @@ func TestCheckpointsWhen(t *testing.T) {
 			}
 		}
 		step(0, time.Hour, "")
-		step(2, 0, "a a")
-		step(1, 0, "a a a [checkpoint]")
-		step(0, time.Hour, "a a a [checkpoint]")
-		step(1, 50*time.Second, "a a a [checkpoint] a")
-		step(0, 15*time.Second, "a a a [checkpoint] a [checkpoint]")
-		step(1, 0, "a a a [checkpoint] a [checkpoint] a")
+		step(2, 0, "a [checkpoint] a") // a new log begins with one
+		step(2, 0, "a [checkpoint] a a a [checkpoint]")
+		step(0, time.Hour, "a [checkpoint] a a a [checkpoint]")
+		step(1, 50*time.Second, "a [checkpoint] a a a [checkpoint] a")
+		step(0, 15*time.Second, "a [checkpoint] a a a [checkpoint] a [checkpoint]")
+		step(1, 0, "a [checkpoint] a a a [checkpoint] a [checkpoint] a")
 		// At the end, and not again for nothing.
-		all := "a a a [checkpoint] a [checkpoint] a [checkpoint]"
+		all := "a [checkpoint] a a a [checkpoint] a [checkpoint] a [checkpoint]"
 		for range 2 {
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
@@ -128,7 +128,7 @@ func TestCheckpointsWhen(t *testing.T) {
 		}
 		_ = l.Close()
 		r, err := Verify(VerifyConfig{Keys: keysOf(t, c.Signer)}, path)
-		if err != nil || !r.OK() || r.Checkpoints != 3 || r.Checkpoint.Seq != 7 {
+		if err != nil || !r.OK() || r.Checkpoints != 4 || r.Checkpoint.Seq != 9 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -141,7 +141,7 @@ func TestTruncated(t *testing.T) {
 	path, lines := recorded(t, s, 10_000, 1000)
 	keys := keysOf(t, s)
 	r, err := Verify(VerifyConfig{Keys: keys}, path)
-	if err != nil || !r.OK() || r.Checkpoints != 10 || r.Records != 10_010 {
+	if err != nil || !r.OK() || r.Checkpoints != 11 || r.Records != 10_011 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	kept := *r.Checkpoint
@@ -201,18 +201,18 @@ func TestForged(t *testing.T) {
 		"anew, with the key":                 {anew, s, false, nil},
 		"anew, with the key; one was kept":   {anew, s, true, []Kind{Forged}},
 		"longer, with the key; one was kept": {longer, s, true, []Kind{Forged}},
-		"anew, with another key":             {others, s, false, []Kind{Forged, Forged, Forged, Forged, Forged}},
+		"anew, with another key":             {others, s, false, []Kind{Forged, Forged, Forged, Forged, Forged, Forged}},
 		"anew, without checkpoints":          {bare, s, false, []Kind{Forged}},
 		"without a key":                      {others, nil, false, nil},
 		"without a key; one was kept":        {others, nil, true, []Kind{Forged}},
-		"one was kept that another signed":   {path, other, true, []Kind{Forged, Forged, Forged, Forged, Forged, Forged}},
+		"one was kept that another signed":   {path, other, true, []Kind{Forged, Forged, Forged, Forged, Forged, Forged, Forged}},
 		"the last line's field":              {last(`"outcome":"ok"`, `"outcome":"OK"`), s, false, []Kind{Forged}},
 		"the last line's principal":          {last(`"principal":""`, `"principal":"x"`), s, false, []Kind{Forged}},
 		"the last line's time":               {last(`"time":"2`, `"time":"3`), s, false, []Kind{Forged}},
 		"the last line's spaces":             {last(`,"time`, `, "time`), s, false, []Kind{Forged}},
 		"the last line's signature":          {last(`— k `, `— k A`), nil, false, nil},
 		"its signature, with the key":        {last(`— k `, `— k A`), s, false, []Kind{Forged}},
-		"its number":                         {last(`\n23\n`, `\n22\n`), nil, false, []Kind{Forged}},
+		"its number":                         {last(`\n24\n`, `\n22\n`), nil, false, []Kind{Forged}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conf := VerifyConfig{}

@@ -2,11 +2,11 @@ package audit
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -251,141 +251,6 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
-// TestHangs: a write, or a sync, that hangs holds nobody, and what comes late is
-// no harm.
-func TestHangs(t *testing.T) {
-	for _, inSync := range []bool{false, true} {
-		t.Run(fmt.Sprintf("sync %t", inSync), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l, f, path := openFaulty(t, Config{Sync: SyncAlways})
-				if err := l.Record(t.Context(), act("a")); err != nil {
-					t.Fatal(err)
-				}
-				hold := make(chan struct{})
-				f.set(func(f *faults) { f.hold, f.holdSync = hold, inSync })
-				began := time.Now()
-				var callers sync.WaitGroup
-				for range 2*queueLen + 100 {
-					callers.Go(func() {
-						if err := l.Record(t.Context(), act("late")); !errors.Is(err, errSlow) {
-							t.Errorf("got %v", err)
-						}
-					})
-				}
-				callers.Wait()
-				if took := time.Since(began); took > 250*time.Millisecond {
-					t.Errorf("callers waited %v", took)
-				}
-				if err := l.Err(); !errors.Is(err, errSlow) {
-					t.Errorf("Err is %v", err)
-				}
-				f.set(func(f *faults) { f.hold = nil })
-				close(hold)
-				synctest.Wait()
-				if err := l.Record(t.Context(), act("b")); err != nil || l.Err() != nil {
-					t.Fatal(err, l.Err())
-				}
-				got := principals(t, path)
-				if late := strings.Count(got, "late"); late > maxBatch {
-					t.Errorf("%d are recorded of whom nobody waited", late)
-				}
-				if strings.ReplaceAll(got, "late ", "") != "a [resumeAudit] b" {
-					t.Errorf("the file has %q", got)
-				}
-				_ = l.Close()
-			})
-		})
-	}
-}
-
-// TestCloseHangs: a disk that hangs does not keep the process.
-func TestCloseHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, f, _ := openFaulty(t, Config{Sync: SyncAlways})
-		hold := make(chan struct{})
-		f.set(func(f *faults) { f.hold = hold })
-		if err := l.Record(t.Context(), act("late")); !errors.Is(err, errSlow) {
-			t.Fatal(err)
-		}
-		if err := l.Close(); err == nil {
-			t.Error("closed, though it hangs")
-		}
-		close(hold)
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// TestGroupCommit: whoever comes while a sync goes on shares the next.
-func TestGroupCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, f, path := openFaulty(t, Config{Sync: SyncAlways})
-		hold := make(chan struct{})
-		f.set(func(f *faults) { f.hold, f.holdSync = hold, true })
-		var callers sync.WaitGroup
-		record := func() {
-			callers.Go(func() {
-				if err := l.Record(t.Context(), act("a")); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		record()
-		<-f.held
-		const others = 200
-		for range others {
-			record()
-		}
-		synctest.Wait()
-		f.set(func(f *faults) { f.hold = nil })
-		close(hold)
-		callers.Wait()
-		if got := f.syncs.Load(); got != 2 {
-			t.Errorf("%d syncs of %d records, want 2", got, 1+others)
-		}
-		if got := strings.Count(principals(t, path), "a"); got != 1+others {
-			t.Errorf("%d records, want %d", got, 1+others)
-		}
-		_ = l.Close()
-	})
-}
-
-func TestSyncInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, f, _ := openFaulty(t, Config{Sync: SyncInterval})
-		second := func(syncs int32) {
-			t.Helper()
-			time.Sleep(time.Second)
-			synctest.Wait()
-			if got := f.syncs.Load(); got != syncs {
-				t.Fatalf("%d syncs, want %d", got, syncs)
-			}
-		}
-		second(0)
-		for range 3 {
-			if err := l.Record(t.Context(), act("a")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		second(1)
-		second(1)
-		// A sync that goes on holds no record.
-		hold := make(chan struct{})
-		f.set(func(f *faults) { f.hold, f.holdSync = hold, true })
-		if err := l.Record(t.Context(), act("a")); err != nil {
-			t.Fatal(err)
-		}
-		second(2)
-		if err := l.Record(t.Context(), act("a")); err != nil {
-			t.Fatal(err)
-		}
-		f.set(func(f *faults) { f.hold = nil })
-		close(hold)
-		_ = l.Close()
-	})
-}
-
 // TestFileSizeLimit is a disk that is full, and then is not: the kernel cuts a
 // write short at the process's limit.
 func TestFileSizeLimit(t *testing.T) {
@@ -434,8 +299,22 @@ func recordUnderLimit(t *testing.T, path string) {
 		if err := l.Record(t.Context(), act("lost")); !errors.Is(err, syscall.EFBIG) {
 			t.Fatalf("behind the limit: %v", err)
 		}
-		if info, err := os.Stat(path); err != nil || info.Size() != size {
-			t.Fatalf("a part of a record is left: %v, %v", info, err)
+		// The log itself may be trying, too.
+		left := func() int64 {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Size() - size
+		}
+		for range 1000 {
+			if left() == 0 {
+				break
+			}
+			runtime.Gosched()
+		}
+		if n := left(); n != 0 {
+			t.Fatalf("%d bytes of a record are left", n)
 		}
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {

@@ -75,12 +75,16 @@ type Config struct {
 	// 0 is never.
 	RotateSize int64
 	RotateAge  time.Duration
-	// Signer signs checkpoints, if there is one: behind CheckpointEvery records
-	// (0: 1000), and at the latest CheckpointInterval (0: a minute) behind a
-	// record; before a file is left; and by Close.
+	// Signer signs checkpoints, if there is one: behind the first record, behind
+	// CheckpointEvery (0: 1000) more, and at the latest CheckpointInterval (0: a
+	// minute) behind a record; before a file is left; and by Close.
 	Signer             *Signer
 	CheckpointEvery    int
 	CheckpointInterval time.Duration
+	// Mirror, if it is not nil, is told of each line, without its newline, once it
+	// is recorded, one at a time and in order. It must not wait, nor keep the
+	// line.
+	Mirror func(ctx context.Context, line []byte, e broker.Event)
 	// Logger may be nil.
 	Logger *slog.Logger
 
@@ -129,10 +133,11 @@ var (
 
 // entry is a record on its way to the file.
 type entry struct {
-	record []byte
-	state  atomic.Int32
-	done   chan error // of one
-	timer  *time.Timer
+	toWrite
+
+	state atomic.Int32
+	done  chan error // of one
+	timer *time.Timer
 }
 
 // The states of an entry: who comes first, the writer or the end of the wait.
@@ -180,13 +185,17 @@ func Open(c Config) (*Log, error) {
 //
 // An error comes within 250 ms. The record may be in the file all the same, if
 // it could be written but not synced, or not in time.
-func (l *Log) Record(_ context.Context, e broker.Event) error {
+func (l *Log) Record(ctx context.Context, e broker.Event) error {
 	record, err := encode(e, "")
 	if err != nil {
 		return err
 	}
 	w, _ := l.entries.Get().(*entry)
 	w.record = record
+	if l.config.Mirror != nil {
+		told := e
+		w.ctx, w.event = ctx, &told
+	}
 	w.state.Store(waiting)
 	w.timer.Reset(timeout)
 	select {
@@ -215,7 +224,7 @@ func (l *Log) Record(_ context.Context, e broker.Event) error {
 		}
 	}
 	w.timer.Stop()
-	w.record = nil
+	w.toWrite = toWrite{}
 	l.entries.Put(w)
 	return err
 }
@@ -235,58 +244,4 @@ func (l *Log) Close() error {
 	case <-late.C:
 		return fmt.Errorf("audit: the log could not be closed within %v; look at its disk", closeTimeout)
 	}
-}
-
-// health is whether the log can be written.
-type health struct {
-	mu sync.Mutex
-	// err is why not, and refused how many records it has cost.
-	err     error
-	refused int
-	// broken: what was written may not be on the disk.
-	broken bool
-}
-
-// fail takes note of what refused some records.
-func (h *health) fail(err error, refused int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.err = err
-	h.refused += refused
-}
-
-// lose takes note of a sync that failed.
-func (h *health) lose(err error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.err, h.broken = err, true
-	return err
-}
-
-func (h *health) get() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.err
-}
-
-func (h *health) isBroken() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.broken
-}
-
-// mend: what was broken is left behind.
-func (h *health) mend() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.broken = false
-}
-
-// resume returns what it was, and that it is no more.
-func (h *health) resume() (was string, refused int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	was, refused = fmt.Sprint(h.err), h.refused
-	h.err, h.refused = nil, 0
-	return was, refused
 }

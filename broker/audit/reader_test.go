@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -25,7 +27,8 @@ func utf8All(all ...string) []string {
 	return out
 }
 
-// FuzzRoundTrip: what is recorded is what is read.
+// FuzzRoundTrip: what is recorded is what encoding/json would write, and what is
+// read.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint64(1), int64(1_900_000_000_123456789), "spiffe://example.org/a", "dev/g", "key", "value", "grpc", "why?", "db-password", "p.cedar:1:1", "5e7", "ok", "intent", "0af7", "r-1", uint16(0))
 	f.Add(uint64(1)<<63, int64(0), "\xff\"\\\n\u2028", "<&>", "", "\x00", "rest", "\x1b[2J", "A", "", "", "NOT_FOUND", "", "", "", uint16(0xffff))
@@ -92,6 +95,16 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		line, sum := appendLine(nil, seq, record, want.Prev)
 		line = line[:len(line)-1]
+		written := want
+		written.Items = slices.Clone(want.Items)
+		for i := range written.Items {
+			written.Items[i].PolicySet = "" // it is the record's
+		}
+		// What is no UTF-8 is escaped in the one and not in the other.
+		valid := utf8.ValidString(strings.Join([]string{who, group, key, value, transport, reason, policy, set, outcome, phase, trace, request}, " "))
+		if other, err := appendJSON(nil, written); valid && (err != nil || string(other) != string(line)) {
+			t.Fatalf("%s\nencoding/json would write\n%s, %v", line, other, err)
+		}
 		got, err := decode(line)
 		if err != nil {
 			t.Fatalf("%v in %s", err, line)

@@ -6,41 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/keyward/keyward/broker"
-)
-
-// record is a line of the log, without its seq and its prev. The order of the
-// fields is that of the line, and each line has them all, but for phase,
-// breakGlass, question, items and checkpoint: who reads the log need not ask
-// whether one is there. The items are between its two parts.
-type (
-	recordHead struct {
-		Time       string            `json:"time"`
-		Principal  string            `json:"principal"`
-		Groups     []string          `json:"groups"`
-		Attributes map[string]string `json:"attributes"`
-		Context    Context           `json:"context"`
-		Action     broker.Action     `json:"action"`
-		Resource   string            `json:"resource"`
-		Phase      string            `json:"phase,omitempty"`
-		Decision   string            `json:"decision"`
-		BreakGlass bool              `json:"breakGlass,omitempty"`
-		Policies   []string          `json:"policies"`
-		PolicySet  string            `json:"policySet"`
-		Outcome    string            `json:"outcome"`
-		Stale      bool              `json:"stale"`
-		Cached     bool              `json:"cached"`
-		Question   *Question         `json:"question,omitempty"`
-	}
-	recordTail struct {
-		Checkpoint string `json:"checkpoint,omitempty"`
-		Trace      string `json:"trace"`
-		Request    string `json:"request"`
-		Peer       string `json:"peer"`
-	}
 )
 
 // Context is what policies saw of the call beside the peer and the time.
@@ -77,49 +48,117 @@ func questionOf(q *broker.Question) *Question {
 	return r
 }
 
+// recordLen is about what a record takes.
+const recordLen = 640
+
 // encode returns the record of e without the braces, seq and prev, which only
 // its place in the log gives it. note is that of a checkpoint.
+//
+// Each line has all members in this order, but for phase, breakGlass, question,
+// items and checkpoint: who reads the log need not ask whether one is there.
+// Every call pays for it, so it is written by hand.
 func encode(e broker.Event, note string) ([]byte, error) {
-	head := recordHead{
-		Time:       e.Time.UTC().Format(time.RFC3339Nano),
-		Principal:  e.Caller.ID,
-		Groups:     orEmpty(e.Caller.Groups),
-		Attributes: e.Caller.Attributes,
-		Context:    Context{Transport: e.Caller.Transport, Reason: e.Caller.Reason},
-		Action:     e.Action,
-		Resource:   e.Resource.String(),
-		Phase:      e.Phase,
-		Decision:   decisionText(e.Decision),
-		BreakGlass: e.Decision.BreakGlass,
-		Policies:   orEmpty(e.Decision.Policies),
-		PolicySet:  e.Decision.PolicySet,
-		Outcome:    e.Outcome,
-		Stale:      e.Stale,
-		Cached:     e.Cached,
-		Question:   questionOf(e.Question),
+	b := make([]byte, 0, recordLen)
+	b = append(b, `"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","principal":`...)
+	b = appendString(b, e.Caller.ID)
+	b = append(b, `,"groups":`...)
+	b = appendStrings(b, e.Caller.Groups)
+	b = append(b, `,"attributes":`...)
+	b = appendMap(b, e.Caller.Attributes)
+	b = append(b, `,"context":`...)
+	b = appendContext(b, e.Caller)
+	b = append(b, `,"action":`...)
+	b = appendString(b, string(e.Action))
+	b = append(b, `,"resource":`...)
+	b = appendString(b, e.Resource.String())
+	if e.Phase != "" {
+		b = append(b, `,"phase":`...)
+		b = appendString(b, e.Phase)
 	}
-	if head.Attributes == nil {
-		head.Attributes = map[string]string{}
+	b = append(b, `,"decision":`...)
+	b = appendString(b, decisionText(e.Decision))
+	if e.Decision.BreakGlass {
+		b = append(b, `,"breakGlass":true`...)
 	}
-	tail := recordTail{Checkpoint: note, Trace: e.Trace, Request: e.Caller.RequestID}
-	if e.Caller.Peer.IsValid() {
-		tail.Peer = e.Caller.Peer.String()
+	b = append(b, `,"policies":`...)
+	b = appendStrings(b, e.Decision.Policies)
+	b = append(b, `,"policySet":`...)
+	b = appendString(b, e.Decision.PolicySet)
+	b = append(b, `,"outcome":`...)
+	b = appendString(b, e.Outcome)
+	b = append(b, `,"stale":`...)
+	b = strconv.AppendBool(b, e.Stale)
+	b = append(b, `,"cached":`...)
+	b = strconv.AppendBool(b, e.Cached)
+	if e.Question != nil {
+		b = append(b, `,"question":`...)
+		var err error
+		if b, err = appendJSON(b, questionOf(e.Question)); err != nil {
+			return nil, fmt.Errorf("audit: %w", err)
+		}
 	}
-	line, err := appendJSON(nil, head)
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	line = line[:len(line)-1] // its brace
 	if len(e.Items) > 0 {
-		line = appendItems(line, e.Items, e.Decision.PolicySet)
+		b = appendItems(b, e.Items, e.Decision.PolicySet)
 	}
-	// The tail's brace makes room for what joins it to the head.
-	at := len(line)
-	if line, err = appendJSON(line, tail); err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
+	if note != "" {
+		b = append(b, `,"checkpoint":`...)
+		b = appendString(b, note)
 	}
-	line[at] = ','
-	return line[1 : len(line)-1], nil
+	b = append(b, `,"trace":`...)
+	b = appendString(b, e.Trace)
+	b = append(b, `,"request":`...)
+	b = appendString(b, e.Caller.RequestID)
+	b = append(b, `,"peer":`...)
+	peer := ""
+	if e.Caller.Peer.IsValid() {
+		peer = e.Caller.Peer.String() // its zone may be anything
+	}
+	return appendString(b, peer), nil
+}
+
+// appendStrings appends a list; that of nothing is [].
+func appendStrings(b []byte, all []string) []byte {
+	b = append(b, '[')
+	for i, s := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, s)
+	}
+	return append(b, ']')
+}
+
+// appendMap appends an object, sorted by its names.
+func appendMap(b []byte, m map[string]string) []byte {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, name)
+		b = append(b, ':')
+		b = appendString(b, m[name])
+	}
+	return append(b, '}')
+}
+
+// appendContext appends a Context.
+func appendContext(b []byte, c broker.Caller) []byte {
+	b = append(b, '{')
+	if c.Transport != "" {
+		b = append(b, `"transport":`...)
+		b = appendString(b, c.Transport)
+	}
+	if c.Reason != "" {
+		if c.Transport != "" {
+			b = append(b, ',')
+		}
+		b = append(b, `"reason":`...)
+		b = appendString(b, c.Reason)
+	}
+	return append(b, '}')
 }
 
 // appendLine appends the line of a record, with its newline, and returns its
@@ -144,14 +183,6 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
 	return bytes.TrimSuffix(buf.Bytes(), newline), err
-}
-
-// orEmpty makes a list of nothing [], where encoding/json would write null.
-func orEmpty(s []string) []string {
-	if s == nil {
-		return []string{}
-	}
-	return s
 }
 
 func decisionText(d broker.Decision) string {

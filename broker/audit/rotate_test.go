@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,8 +123,8 @@ func TestRotateRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "audit.jsonl")
-		var logged bytes.Buffer
-		l, err := Open(Config{Path: path, RotateSize: 1, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		logged := &lockedBuffer{}
+		l, err := Open(Config{Path: path, RotateSize: 1, Logger: slog.New(slog.NewTextHandler(logged, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +148,7 @@ func TestRotateRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := principals(t, path); got != "a a a" || !strings.Contains(logged.String(), "cannot be rotated") {
-			t.Errorf("the file has %q, the log %s", got, &logged)
+			t.Errorf("the file has %q, the log %s", got, logged)
 		}
 		time.Sleep(2 * noRotation)
 		synctest.Wait()
@@ -156,4 +157,22 @@ func TestRotateRefused(t *testing.T) {
 		}
 		_ = l.Close()
 	})
+}
+
+// lockedBuffer is read while a log is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

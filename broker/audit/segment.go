@@ -76,7 +76,7 @@ func (w *writer) rotate(ctx context.Context) {
 	if !w.isFull() || time.Now().Before(w.noRotation) {
 		return
 	}
-	err := w.writeCheckpoint()
+	err := w.writeCheckpoint(ctx)
 	var name string
 	if err == nil {
 		name, err = w.rename()

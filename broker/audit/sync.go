@@ -9,8 +9,14 @@ import (
 	"time"
 )
 
-// syncInterval is how often SyncInterval syncs.
-const syncInterval = time.Second
+const (
+	// syncInterval is how often SyncInterval syncs.
+	syncInterval = time.Second
+	// syncPatience is how long records are still taken while a sync goes on.
+	syncPatience = 5 * time.Second
+)
+
+var errSyncHangs = fmt.Errorf("audit: a sync of the log takes more than %v; look at its disk", syncPatience)
 
 // Sync says when records are synced to the disk. With each, a record is in the
 // file before Record returns, and so survives the process; they differ in what
@@ -19,7 +25,8 @@ type Sync int
 
 const (
 	// SyncInterval syncs each second, in the background: a power cut costs the
-	// records of about the last second.
+	// records of about the last second, or of the last five if a sync takes so long;
+	// beyond that nothing is recorded.
 	SyncInterval Sync = iota
 	// SyncAlways syncs before Record returns: a power cut costs nothing.
 	SyncAlways
@@ -53,6 +60,8 @@ type syncer struct {
 	mu      sync.Mutex
 	dirty   file
 	retired []file
+	// began is when the sync that goes on did; zero if none does.
+	began   time.Time
 	stop    chan struct{}
 	stopped sync.WaitGroup
 }
@@ -77,6 +86,25 @@ func (s *syncer) retire(f file) {
 		s.dirty = nil
 	}
 	s.mu.Unlock()
+}
+
+// hangs: a sync goes on for so long that more than the last seconds are at stake.
+func (s *syncer) hangs() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.began.IsZero() && time.Since(s.began) > syncPatience
+}
+
+// sync syncs f, and keeps the time.
+func (s *syncer) sync(f file) error {
+	s.mu.Lock()
+	s.began = time.Now()
+	s.mu.Unlock()
+	err := f.Sync()
+	s.mu.Lock()
+	s.began = time.Time{}
+	s.mu.Unlock()
+	return err
 }
 
 // end syncs what was retired, and ends.
@@ -107,7 +135,7 @@ func (s *syncer) run() {
 		}
 		// Records go on being written meanwhile. A file that was closed meanwhile
 		// was synced before.
-		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) {
+		if err := s.sync(f); err != nil && !errors.Is(err, os.ErrClosed) {
 			err = s.log.health.lose(fmt.Errorf("audit: the log could not be synced; look at its disk: %w", err))
 			s.log.log.ErrorContext(context.Background(), "the audit log cannot be synced", "path", s.log.config.Path, "error", err)
 		}
@@ -121,7 +149,7 @@ func (s *syncer) finish() {
 	s.retired = nil
 	s.mu.Unlock()
 	for _, f := range all {
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		if err := errors.Join(s.sync(f), f.Close()); err != nil {
 			s.log.log.ErrorContext(context.Background(), "a file that the audit log has left could not be synced; a power cut may have cost records at its end",
 				"path", s.log.config.Path, "error", err)
 		}

@@ -3,10 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/keyward/keyward/broker"
 )
 
 const (
@@ -46,6 +43,8 @@ type writer struct {
 
 	batch []*entry
 	buf   []byte
+	// mirrored says where in buf the lines for the mirror are.
+	mirrored []mirrored
 }
 
 // place is an end of the log.
@@ -65,10 +64,8 @@ func (w *writer) run() {
 		select {
 		case e := <-w.queue:
 			w.take(e)
-			w.commit(ctx)
-			if w.health.get() != nil {
-				// Others were refused meanwhile, or it may have been a moment's fault.
-				w.resume(ctx)
+			if w.commit(ctx) == nil {
+				w.resume(ctx) // others may have been refused meanwhile
 			}
 		case <-tick.C:
 			w.resume(ctx)
@@ -99,13 +96,13 @@ func (w *writer) take(e *entry) {
 }
 
 // commit writes the batch, and tells those who wait.
-func (w *writer) commit(ctx context.Context) {
+func (w *writer) commit(ctx context.Context) error {
 	if len(w.batch) == 0 {
-		return
+		return nil
 	}
-	records := make([][]byte, 0, len(w.batch)+1)
+	records := make([]toWrite, 0, len(w.batch)+1)
 	for _, e := range w.batch {
-		records = append(records, e.record)
+		records = append(records, e.toWrite)
 	}
 	err := w.write(ctx, records)
 	if err != nil {
@@ -115,6 +112,7 @@ func (w *writer) commit(ctx context.Context) {
 		e.done <- err
 		w.batch[i] = nil
 	}
+	return err
 }
 
 // resume tries whether the log can be written again.
@@ -129,21 +127,20 @@ func (w *writer) resume(ctx context.Context) {
 
 // write appends records as one; or nothing. If the log could not be written
 // before, a record of that comes first.
-func (w *writer) write(ctx context.Context, records [][]byte) error {
+func (w *writer) write(ctx context.Context, records []toWrite) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
 	resumed := w.health.get() != nil
 	if resumed {
-		record, err := encode(broker.Event{
-			Time: time.Now(), Action: ActionResume, Decision: broker.Decision{Allowed: true}, Outcome: broker.OutcomeOK,
-		}, "")
+		e := ownEvent(ActionResume, time.Now())
+		record, err := encode(e, "")
 		if err != nil {
 			return err
 		}
-		records = append([][]byte{record}, records...)
+		records = append([]toWrite{{record, ctx, &e}}, records...)
 	}
-	if err := w.add(records, false); err != nil {
+	if err := w.add(ctx, records, false); err != nil {
 		return err
 	}
 	if resumed {
@@ -155,6 +152,9 @@ func (w *writer) write(ctx context.Context, records [][]byte) error {
 
 // prepare makes sure that the file is the one to write to.
 func (w *writer) prepare(ctx context.Context) error {
+	if w.syncer.hangs() {
+		return errSyncHangs
+	}
 	if w.health.isBroken() {
 		if err := w.leaveBroken(ctx); err != nil {
 			return err
@@ -170,101 +170,6 @@ func (w *writer) prepare(ctx context.Context) error {
 	return nil
 }
 
-// add appends records as one, and a checkpoint where it is due, or now; or
-// nothing.
-func (w *writer) add(records [][]byte, checkpoint bool) error {
-	at, since, now := place{w.size, w.seq, w.prev}, w.since, time.Now()
-	err := w.lines(records, checkpoint, now)
-	if err == nil {
-		err = w.append(w.buf)
-	}
-	if err != nil {
-		w.seq, w.prev, w.since = at.seq, at.prev, since
-		return err
-	}
-	if since == 0 {
-		w.pending = now
-	}
-	if at.size == 0 {
-		w.began = now
-	}
-	if w.config.Sync == SyncAlways || w.proving {
-		if err := w.file.Sync(); err != nil {
-			return w.lost(err)
-		}
-		w.proving = false
-	} else {
-		w.syncer.wrote(w.file)
-	}
-	w.acked = true
-	if cap(w.buf) > 1<<20 { // lists of a thousand items, once
-		w.buf = nil
-	}
-	return nil
-}
-
-// lines makes what is to be appended.
-func (w *writer) lines(records [][]byte, checkpoint bool, now time.Time) error {
-	w.buf = w.buf[:0]
-	for _, r := range records {
-		w.line(r)
-		w.since++
-		if w.config.Signer != nil && w.since >= w.config.CheckpointEvery {
-			if err := w.checkpoint(now); err != nil {
-				return err
-			}
-		}
-	}
-	if checkpoint {
-		return w.checkpoint(now)
-	}
-	return nil
-}
-
-func (w *writer) line(record []byte) {
-	w.seq++
-	w.buf, w.prev = appendLine(w.buf, w.seq, record, w.prev)
-}
-
-func (w *writer) checkpoint(now time.Time) error {
-	note, err := w.config.Signer.sign(w.seq, w.prev, now)
-	if err != nil {
-		return fmt.Errorf("audit: a checkpoint cannot be signed: %w", err)
-	}
-	record, err := encode(checkpointEvent(now), note)
-	if err != nil {
-		return err
-	}
-	w.line(record)
-	w.since = 0
-	return nil
-}
-
-// writeCheckpoint writes one, if there is anything to say.
-func (w *writer) writeCheckpoint() error {
-	if w.config.Signer == nil || w.since == 0 {
-		return nil
-	}
-	return w.add(nil, true)
-}
-
-// append writes text, or nothing.
-func (w *writer) append(text []byte) error {
-	n, err := w.file.Write(text)
-	if n == len(text) && err == nil {
-		w.size += int64(n)
-		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("%d of %d bytes were written", n, len(text))
-	}
-	if terr := w.file.Truncate(w.size); terr != nil {
-		w.torn = true
-		err = errors.Join(err, terr)
-	}
-	return fmt.Errorf("audit: %w", err)
-}
-
 // due writes the checkpoint that time asks for, and rotates by age.
 func (w *writer) due(ctx context.Context) {
 	if w.health.get() != nil {
@@ -276,7 +181,7 @@ func (w *writer) due(ctx context.Context) {
 	}
 	err := w.prepare(ctx)
 	if err == nil && checkpoint {
-		err = w.writeCheckpoint()
+		err = w.writeCheckpoint(ctx)
 	}
 	if err != nil {
 		w.health.fail(err, 0)
@@ -290,7 +195,7 @@ func (w *writer) end(ctx context.Context) error {
 		select {
 		case e := <-w.queue:
 			w.take(e)
-			w.commit(ctx)
+			_ = w.commit(ctx) // told to those who wait
 			continue
 		default:
 		}
@@ -300,7 +205,7 @@ func (w *writer) end(ctx context.Context) error {
 	if w.since > 0 && w.config.Signer != nil {
 		err := w.prepare(ctx)
 		if err == nil {
-			err = w.writeCheckpoint()
+			err = w.writeCheckpoint(ctx)
 		}
 		errs = append(errs, err)
 	}

@@ -16,8 +16,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-
-	"github.com/keyward/keyward/broker/audit"
 )
 
 // config is the configuration file of keyward serve, and its manual.
@@ -44,7 +42,7 @@ type config struct {
 		Path string `yaml:"path"`
 	} `yaml:"policy"`
 
-	Audit auditConfig `yaml:"audit"`
+	Audit auditConfig `yaml:"audit"` // see config_audit.go
 	Cache cacheConfig `yaml:"cache"`
 
 	// PageTokens holds the key that page tokens are sealed with. Replicas share
@@ -99,15 +97,6 @@ type mtlsConfig struct {
 	} `yaml:"dns"`
 }
 
-// auditConfig is the audit log. In all three settings of sync the record is in
-// the file, the write having returned, before the reply: "always" syncs it to
-// the disk before too, "interval" (the default) each second, "none" leaves that
-// to the kernel.
-type auditConfig struct {
-	Path string   `yaml:"path"`
-	Sync syncMode `yaml:"sync"`
-}
-
 // cacheConfig is how old an answer may be, a list too. A TTL of 0s keeps nothing,
 // and each page of a list is then a walk of the vault.
 type cacheConfig struct {
@@ -127,22 +116,6 @@ func (d *duration) UnmarshalYAML(n ast.Node) error {
 	}
 	if err != nil || d.Duration < 0 {
 		return &yaml.SyntaxError{Token: n.GetToken(), Message: "want a duration such as 90s or 1h, 0s or more"}
-	}
-	return nil
-}
-
-// syncMode is when the audit log is synced.
-type syncMode struct{ audit.Sync }
-
-// UnmarshalYAML implements yaml.NodeUnmarshaler, for an error with a position.
-func (m *syncMode) UnmarshalYAML(n ast.Node) error {
-	var text string
-	err := yaml.NodeToValue(n, &text)
-	if err == nil {
-		err = m.UnmarshalText([]byte(text))
-	}
-	if err != nil {
-		return &yaml.SyntaxError{Token: n.GetToken(), Message: "want always, interval or none"}
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (k *configCheck) all(c *config) {
 	k.require("$.tls.certificate", c.TLS.Certificate, "name the server's certificate file (PEM)")
 	k.require("$.tls.key", c.TLS.Key, "name the server's key file (PEM)")
 	k.require("$.policy.path", c.Policy.Path, "name the folder with the *.cedar files; without a policy nothing is served")
-	k.require("$.audit.path", c.Audit.Path, "name the audit log's file; without a record nothing is disclosed")
+	k.audit(c.Audit)
 	if c.Cache.StaleIfError != nil {
 		k.warnings = append(k.warnings, k.position("$.cache.staleIfError")+
 			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")

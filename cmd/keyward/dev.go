@@ -18,6 +18,9 @@ const (
 	devVault       = "dev"
 	devTrustDomain = "dev.keyward"
 	devAdmin       = "spiffe://dev.keyward/admin"
+	devAuditKey    = "audit.key"
+	devAuditPub    = "audit.pub"
+	devAuditOrigin = "dev.keyward/audit"
 )
 
 // devPolicy is what a new data folder's policy begins with.
@@ -122,6 +125,9 @@ func (c *devCmd) prepare() error {
 	if err := ensureIssuer(c.Data); err != nil {
 		return err
 	}
+	if err := c.ensureAuditKey(); err != nil {
+		return err
+	}
 	if exists(policies) { // the user's
 		return nil
 	}
@@ -131,6 +137,22 @@ func (c *devCmd) prepare() error {
 	return errors.Join(
 		writeFile(filepath.Join(policies, "dev.cedar"), devPolicy),
 		writeFile(filepath.Join(policies, "entities.json"), []byte("[]\n")))
+}
+
+// ensureAuditKey makes the key that the audit log's checkpoints are signed with,
+// where it is absent, and leaves its public key beside it.
+func (c *devCmd) ensureAuditKey() error {
+	path := filepath.Join(c.Data, devAuditKey)
+	if !exists(path) {
+		if err := makeSigner(path, devAuditOrigin); err != nil {
+			return err
+		}
+	}
+	signer, err := readSigner(path, "")
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(c.Data, devAuditPub), []byte(signer.PublicKey()+"\n"))
 }
 
 // config is what keyward serve would be given to do the same.
@@ -147,7 +169,7 @@ func (c *devCmd) config(vault *vaultServer) *config {
 				Name: devIssuerName, Issuer: devIssuer, Audience: stringList{devAudience}, GroupsClaim: devGroupsClaim, JWKSFile: jwksFile(c.Data),
 			}},
 		},
-		Audit: auditConfig{Path: in("audit.jsonl")},
+		Audit: auditConfig{Path: in("audit.jsonl"), Checkpoint: &checkpointConfig{KeyFile: in(devAuditKey)}},
 		Vaults: map[string]vaultConfig{devVault: {
 			URL:    vault.authority,
 			CAFile: in("ca.pem"),
@@ -228,7 +250,8 @@ func (c *devCmd) tour(at addresses) string {
 	section("... and is denied everything else, whether it exists or not.",
 		curl+` -H "Authorization: Bearer $TOKEN" `+rest+"/api-key")
 	section("See why: who asked for what, and which policy decided. The policy is yours to edit ("+filepath.Join(c.Data, "policy")+"; a change takes effect within a second).",
-		"tail -n 2 "+shellQuote(filepath.Join(c.Data, "audit.jsonl")))
+		"tail -n 2 "+shellQuote(filepath.Join(c.Data, "audit.jsonl")),
+		command+" audit show --denied "+shellQuote(filepath.Join(c.Data, "audit.jsonl")))
 	section("Any gRPC client will do (reflection is on); this is grpcurl.",
 		"go run github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4 -cacert "+shellQuote(filepath.Join(c.Data, "ca.pem"))+
 			` -H "Authorization: Bearer $TOKEN" -d '{"name":"vaults/dev/secrets/db-password"}' `+

@@ -67,6 +67,7 @@ type cli struct {
 
 	Access accessCmd `cmd:"" group:"Least privilege" help:"Ask a running broker who may do what."`
 	Policy policyCmd `cmd:"" group:"Least privilege" help:"Check, test and explain policies, on files alone."`
+	Audit  auditCmd  `cmd:"" group:"Least privilege" help:"Verify and search the audit log."`
 
 	Token      tokenCmd      `cmd:"" group:"Develop" help:"Print a bearer token for a workload of keyward dev."`
 	Completion completionCmd `cmd:"" group:"Develop" help:"Print a script that completes commands, flags and names in your shell."`

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -75,15 +73,6 @@ func (w wiring) check(a *app, online bool) error {
 		return nil
 	}
 	return w.checkOnline(a)
-}
-
-// checkAudit looks whether the audit log could be opened, without making it.
-func (w wiring) checkAudit() error {
-	folder := filepath.Dir(w.config.file(w.config.Audit.Path))
-	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-		return fmt.Errorf("audit.path: there is no folder %s; make it, for this user alone", folder)
-	}
-	return nil
 }
 
 // checkVaults reads the files and variables that the vaults' access names.

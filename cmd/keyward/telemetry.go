@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -34,6 +35,9 @@ type telemetry struct {
 	traces  *sdktrace.TracerProvider
 	metrics *sdkmetric.MeterProvider
 	page    http.Handler // GET /metrics
+	// logs are the audit log's, where audit.otlp asks for them; or nil.
+	logs     *sdklog.LoggerProvider
+	resource *resource.Resource
 }
 
 func newTelemetry(ctx context.Context, env func(string) string, log *slog.Logger) (*telemetry, error) {
@@ -95,6 +99,8 @@ func newTelemetry(ctx context.Context, env func(string) string, log *slog.Logger
 		traces:  sdktrace.NewTracerProvider(traceOpts...),
 		metrics: sdkmetric.NewMeterProvider(metricOpts...),
 		page:    promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+
+		resource: res,
 	}, nil
 }
 
@@ -131,7 +137,11 @@ func otlpProtocol(env func(string) string, signal string) (protocol string, enab
 func (t *telemetry) close(log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	if err := errors.Join(t.traces.Shutdown(ctx), t.metrics.Shutdown(ctx)); err != nil {
+	err := t.traces.Shutdown(ctx)
+	if t.logs != nil {
+		err = errors.Join(err, t.logs.Shutdown(ctx))
+	}
+	if err := errors.Join(err, t.metrics.Shutdown(ctx)); err != nil {
 		log.Warn("the last telemetry could not be exported", "error", err)
 	}
 }

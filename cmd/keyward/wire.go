@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/keyward/keyward/broker"
-	"github.com/keyward/keyward/broker/audit"
 	"github.com/keyward/keyward/service"
 	"github.com/keyward/keyward/service/authn"
 )
@@ -82,7 +81,7 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	}
 	defer tel.close(w.log)
 
-	auditLog, err := w.openAudit()
+	auditLog, err := w.openAudit(ctx, tel)
 	if err != nil {
 		return err
 	}
@@ -203,12 +202,6 @@ func (w wiring) run(ctx context.Context, ln listeners, server *service.Server, c
 	err := <-served
 	_ = admin.Close()
 	return errors.Join(err, <-adminDone)
-}
-
-func (w wiring) openAudit() (*audit.Log, error) {
-	return audit.Open(audit.Config{
-		Path: w.config.file(w.config.Audit.Path), Sync: w.config.Audit.Sync.Sync, Logger: w.log,
-	})
 }
 
 // authenticator joins the ways to say who is calling: a bearer token before a
