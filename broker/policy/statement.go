@@ -36,8 +36,6 @@ type Statement struct {
 	Permit, BreakGlass bool
 	// Whole is from its annotations to its ";".
 	Whole Span
-	// Effect is the word permit or forbid.
-	Effect Span
 	// Principal, Action and Resource are the parts of the scope.
 	Principal, Action, Resource Span
 	// Names are where it demands of an object's name that it is like a pattern:
@@ -66,7 +64,6 @@ func (a *Analysis) statement(p namedPolicy) Statement {
 		Whole: span(0, len(st.tokens)-1), Begins: beginOf(p),
 	}
 	i := effectAt(st.tokens)
-	s.Effect = span(i, i)
 	parts := []*Span{&s.Principal, &s.Action, &s.Resource}
 	depth, from := 1, i+2
 	for i = from; depth > 0 && i < len(st.tokens) && len(parts) > 0; i++ {
@@ -214,23 +211,15 @@ func (a *Analysis) Alone(s Statement, edits ...Edit) (*Engine, error) {
 
 // Workloads returns the ids of the workloads that entities.json and the policies
 // name, sorted.
-func (a *Analysis) Workloads() []string { return a.named(typeWorkload) }
-
-// Groups returns the ids of the groups that entities.json names, sorted.
-func (a *Analysis) Groups() []string { return a.named(typeGroup) }
-
-func (a *Analysis) named(t cedar.EntityType) []string {
+func (a *Analysis) Workloads() []string {
 	ids := map[string]bool{}
 	add := func(uid cedar.EntityUID) {
-		if uid.Type == t {
+		if uid.Type == typeWorkload {
 			ids[string(uid.ID)] = true
 		}
 	}
 	for uid := range a.entities {
 		add(uid)
-		for _, g := range a.ancestors[uid] {
-			add(g)
-		}
 	}
 	for _, p := range a.objects.policies {
 		for _, uid := range mentioned(rule{namedPolicy: p, node: eval.PolicyToNode((*ast.Policy)(p.policy.AST())).AsIsNode()}) {

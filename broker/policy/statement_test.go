@@ -25,26 +25,26 @@ func inspectText(t *testing.T, text string) *Analysis {
 // The parts of a policy are where its file has them, however it is written.
 func TestStatements(t *testing.T) {
 	type parts struct {
-		whole, effect, principal, action, resource string
-		names                                      []string
+		whole, principal, action, resource string
+		names                              []string
 	}
 	tests := []struct {
 		name, text string
 		want       parts
 	}{
-		{"all", `permit(principal,action,resource);`, parts{`permit(principal,action,resource);`, "permit", "principal", "action", "resource", nil}},
+		{"all", `permit(principal,action,resource);`, parts{`permit(principal,action,resource);`, "principal", "action", "resource", nil}},
 		{
 			"annotated", "// one\n@id(\"a\") @own @note(\"permit (\")\nforbid /* , */ ( // (\n  principal is Workload in Group::\"k/g\" /* , ) */ ,\n  action in [Action::\"getSecret\", /* ] */ Action::\"setSecret\"],\n  resource == Secret::\"vaults/pay/secrets/a\" ) ;",
 			parts{
 				"@id(\"a\") @own @note(\"permit (\")\nforbid /* , */ ( // (\n  principal is Workload in Group::\"k/g\" /* , ) */ ,\n  action in [Action::\"getSecret\", /* ] */ Action::\"setSecret\"],\n  resource == Secret::\"vaults/pay/secrets/a\" ) ;",
-				"forbid", `principal is Workload in Group::"k/g"`, "action in [Action::\"getSecret\", /* ] */ Action::\"setSecret\"]", `resource == Secret::"vaults/pay/secrets/a"`, nil,
+				`principal is Workload in Group::"k/g"`, "action in [Action::\"getSecret\", /* ] */ Action::\"setSecret\"]", `resource == Secret::"vaults/pay/secrets/a"`, nil,
 			},
 		},
 		{
 			"names that must be", `permit (principal, action == Action::"getSecret", resource) when { context.transport == "grpc" && (resource.name like "a*") } when { resource["name"] like "*b" && (resource.name like "c*" || true) } unless { resource.name like "d*" };`,
 			parts{
 				`permit (principal, action == Action::"getSecret", resource) when { context.transport == "grpc" && (resource.name like "a*") } when { resource["name"] like "*b" && (resource.name like "c*" || true) } unless { resource.name like "d*" };`,
-				"permit", "principal", `action == Action::"getSecret"`, "resource",
+				"principal", `action == Action::"getSecret"`, "resource",
 				[]string{`resource.name like "a*"`, `resource["name"] like "*b"`},
 			},
 		},
@@ -55,7 +55,7 @@ func TestStatements(t *testing.T) {
 			s := a.Statements()[0]
 			of := func(s Span) string { return tt.text[s.From:s.To] }
 			for what, pair := range map[string][2]string{
-				"whole": {of(s.Whole), tt.want.whole}, "effect": {of(s.Effect), tt.want.effect}, "principal": {of(s.Principal), tt.want.principal},
+				"whole": {of(s.Whole), tt.want.whole}, "principal": {of(s.Principal), tt.want.principal},
 				"action": {of(s.Action), tt.want.action}, "resource": {of(s.Resource), tt.want.resource},
 			} {
 				if pair[0] != pair[1] {

@@ -195,12 +195,6 @@ func (n nameReader) decisions(r audit.Record, add func(usage.Decision)) {
 		d.Request.Resource, d.Request.Action = name, r.Action
 		d.Allowed, d.OK, d.BreakGlass, d.Policies, d.PolicySet = decision == audit.Allow, outcome == broker.OutcomeOK, breakGlass, policies, set
 		add(d)
-		// A managed secret holds a certificate's key, which took a decision of its
-		// own: the record has the policies of both, one list behind the other.
-		if d.Allowed && r.Action == broker.ActionGetSecret && !strictlySorted(policies) {
-			d.Request.Resource, d.Request.Action = name.As(broker.KindCertificates), broker.ActionDownloadCertificate
-			add(d)
-		}
 	}
 	head, _ := n.read(r.Resource)
 	// A list was decided on the collection and on each object; a batch on each
@@ -214,13 +208,4 @@ func (n nameReader) decisions(r audit.Record, add func(usage.Decision)) {
 			one(i.Resource, i.Decision, i.Outcome, i.BreakGlass, i.Policies, i.PolicySet)
 		}
 	}
-}
-
-func strictlySorted(all []string) bool {
-	for i := 1; i < len(all); i++ {
-		if all[i-1] >= all[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -74,7 +74,7 @@ func (c *policyReplayCmd) Run(a *app) error {
 		if before, err = policy.Load(c.Policy); err != nil {
 			return err
 		}
-		engines = append(engines, before)
+		engines = []*policy.Engine{before, candidate.Engine}
 	}
 	past, err := c.read(a, engines...)
 	if err != nil {

@@ -13,6 +13,7 @@ package usage
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -99,6 +100,8 @@ type answers struct {
 	looks   policy.Looks
 	foreign bool
 	uses    map[circumstances]*Use
+	// released tells by the policies: see Past.released.
+	released map[string]bool
 }
 
 // circumstances are what only some policies look at, and the answer.
@@ -123,6 +126,7 @@ type Object struct {
 
 // NewPast returns a Past without decisions. It keeps of each what the engines
 // look at, so those that are asked of it are among them, or ones made narrower.
+// The first is what the past is held against: see released.
 func NewPast(w Window, engines ...*policy.Engine) *Past {
 	return &Past{
 		Window: w, engines: engines,
@@ -181,6 +185,41 @@ func (p *Past) Add(d Decision) {
 	r.Principal = who.Principal
 	u.Request, u.Last = r, d.Sight
 	u.Count++
+	if r.Action == broker.ActionGetSecret && d.Allowed && p.released(a, r, d.Policies) {
+		d.Request.Action, d.Request.Resource = broker.ActionDownloadCertificate, r.Resource.As(broker.KindCertificates)
+		p.Add(d)
+	}
+}
+
+// released reports whether a secret that was given out took the decision on
+// downloadCertificate as well, because it holds a certificate's key. The record
+// does not say so, but has the policies of both decisions, each list sorted, one
+// behind the other. Where that could be one list, the decision is held against
+// the first engine.
+func (p *Past) released(a *answers, r broker.Request, policies []string) bool {
+	if len(policies) < 2 {
+		return false
+	}
+	for i := range policies[1:] {
+		if policies[i] >= policies[i+1] {
+			return true
+		}
+	}
+	key := strings.Join(policies, "\x00")
+	if released, known := a.released[key]; known {
+		return released
+	}
+	d, err := p.engines[0].Authorize(context.Background(), r)
+	released := err == nil && d.Allowed && slices.ContainsFunc(policies, func(id string) bool { return !slices.Contains(d.Policies, id) })
+	if released {
+		r.Action, r.Resource = broker.ActionDownloadCertificate, r.Resource.As(broker.KindCertificates)
+		released = allows(p.engines[0], r)
+	}
+	if a.released == nil {
+		a.released = map[string]bool{}
+	}
+	a.released[key] = released
+	return released
 }
 
 // look prepares for the answers to a question that was not asked before.

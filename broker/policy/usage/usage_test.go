@@ -3,6 +3,7 @@ package usage_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -171,5 +172,46 @@ permit (principal, action, resource) when { principal has namespace && principal
 	// What is alike is decided once: but for k/time, which has a clock.
 	if r.Questions != 11 {
 		t.Errorf("%d questions", r.Questions)
+	}
+}
+
+// A managed secret takes a decision more, which only the policies of its record
+// tell of.
+func TestReleasedCertificates(t *testing.T) {
+	a := folder(t, `
+@id("b") permit (principal == Workload::"k/a", action == Action::"getSecret", resource in Vault::"pay");
+@id("a") permit (principal == Workload::"k/a", action == Action::"downloadCertificate", resource in Vault::"pay");
+@id("c") permit (principal == Workload::"k/a", action == Action::"downloadCertificate", resource in Vault::"pay");
+@id("d") permit (principal == Workload::"k/a", action == Action::"downloadCertificate", resource == Certificate::"vaults/web/certificates/x");
+@id("e") permit (principal == Workload::"k/a", action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/plain");
+`, "")
+	for _, tt := range []struct {
+		secret   string
+		policies []string
+		want     []string
+	}{
+		{"tls", []string{"b", "a", "c"}, []string{"d", "e"}},   // one list behind the other
+		{"tls", []string{"b", "c"}, []string{"d", "e"}},        // not all of it decided on the secret
+		{"plain", []string{"b", "e"}, []string{"a", "c", "d"}}, // all of it did
+		{"plain", []string{"b", "b"}, []string{"d"}},           // one policy for both
+		{"tls", []string{"b"}, []string{"a", "c", "d", "e"}},   // no certificate
+		{"tls", []string{"b", "renamed"}, []string{"d", "e"}},  // what is not known is taken for a use
+	} {
+		d := did(t, "k/a", broker.ActionGetSecret, "vaults/pay/secrets/"+tt.secret)
+		d.Policies = tt.policies
+		got, err := pastOf(usage.Window{}, []usage.Decision{d}, a.Engine).Tighten(a, usage.TightenConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var unused []string
+		for _, f := range got.Findings {
+			if f.Kind == usage.Unused {
+				unused = append(unused, f.Policy.ID)
+			}
+		}
+		slices.Sort(unused)
+		if !slices.Equal(unused, tt.want) {
+			t.Errorf("%s by %q: unused are %q, want %q", tt.secret, tt.policies, unused, tt.want)
+		}
 	}
 }
