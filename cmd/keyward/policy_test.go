@@ -24,7 +24,7 @@ func TestPolicyUsage(t *testing.T) {
 		want string
 	}{
 		{"an action's slip", []string{"who-can", "getSecrt", "vaults/pay/secrets/x"}, "did you mean getSecret?"},
-		{"no action at all", []string{"who-can", "fly", "vaults/pay/secrets/x"}, "there are: backupKey, backupSecret, "},
+		{"no action at all", []string{"who-can", "fly", "vaults/pay/secrets/x"}, "there are: backupCertificate, backupKey, backupSecret, "},
 		{"a group of actions", []string{"who-can", "readSecrets", "vaults/pay/secrets/x"}, "ask for one: getSecret, listSecretVersions, listSecrets, watchSecret"},
 		{"a vault for a secret", []string{"who-can", "listSecrets", "vaults/pay"}, "write one: vaults/pay/secrets/NAME"},
 		{"a secret for a vault", []string{"who-can", "restoreSecret", "vaults/pay/secrets/x"}, "write vaults/ALIAS"},
