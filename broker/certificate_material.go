@@ -39,8 +39,8 @@ var (
 	errMismatch = errors.New("none of its certificates is of its private key")
 )
 
-// ParseCertificateMaterial reads a PFX in standard base64 or PEM blocks, as
-// contentType says, or, where that is "", as it looks. password is of a PFX. The
+// ParseCertificateMaterial reads a PFX in standard base64 or PEM blocks, in base64
+// or not, as contentType says, or, where that is "", as it looks. password is of a PFX. The
 // error quotes nothing of it, and is no *Error.
 func ParseCertificateMaterial(contentType string, material, password Value) (CertificateMaterial, error) {
 	text := material.Reveal()
@@ -82,6 +82,11 @@ func parsePFX(text string, password Value) (CertificateMaterial, error) {
 func parsePEM(text string) (CertificateMaterial, error) {
 	if len(text) > 2*MaxCertificateMaterial {
 		return CertificateMaterial{}, errMaterialSize
+	}
+	// Azure's client for Python sends PEM in base64.
+	if plain, err := base64.StdEncoding.DecodeString(text); err == nil && !strings.Contains(text, "-----BEGIN ") {
+		text = string(plain)
+		clear(plain)
 	}
 	var key any
 	var chain []*x509.Certificate

@@ -111,6 +111,7 @@ func TestCertificateMaterial(t *testing.T) {
 			"PEM, key first":        {broker.ContentTypePEM, keyBlock(t, key) + certificateBlocks(leaf.cert, middle.cert, root.cert), ""},
 			"PEM, key last":         {broker.ContentTypePEM, certificateBlocks(leaf.cert, middle.cert, root.cert) + keyBlock(t, key), ""},
 			"PEM, leaf in between":  {broker.ContentTypePEM, certificateBlocks(root.cert, leaf.cert, middle.cert) + keyBlock(t, key), ""},
+			"PEM, in base64":        {broker.ContentTypePEM, base64.StdEncoding.EncodeToString([]byte(keyBlock(t, key) + certificateBlocks(leaf.cert, middle.cert, root.cert))), ""},
 			"PEM, not said":         {"", "Bag Attributes\n" + certificateBlocks(leaf.cert, root.cert, middle.cert) + keyBlock(t, key), ""},
 			"PEM, order turned":     {"", certificateBlocks(root.cert, middle.cert, leaf.cert) + keyBlock(t, key), ""},
 			"PEM, with line breaks": {"", strings.ReplaceAll(keyBlock(t, key)+certificateBlocks(leaf.cert, middle.cert, root.cert), "\n", "\r\n"), ""},

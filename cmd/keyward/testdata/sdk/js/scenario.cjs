@@ -3,7 +3,7 @@
 
 const { connect } = require("./vault.cjs");
 
-const nouns = { secrets: require("./secret_steps.cjs"), keys: require("./key_steps.cjs") };
+const nouns = { secrets: require("./secret_steps.cjs"), keys: require("./key_steps.cjs"), certificates: require("./certificate_steps.cjs") };
 
 async function main(noun, mode) {
   const steps = nouns[noun](connect(mode), mode);

@@ -5,11 +5,12 @@ import os
 import sys
 from functools import partial
 
+from certificate_steps import CertificateSteps
 from key_steps import KeySteps
 from secret_steps import SecretSteps
 from vault import connect
 
-NOUNS = {"secrets": SecretSteps, "keys": KeySteps}
+NOUNS = {"secrets": SecretSteps, "keys": KeySteps, "certificates": CertificateSteps}
 
 
 def find(steps, step):
