@@ -31,8 +31,8 @@ type vaultCmd struct {
 
 // Help tells how to use it.
 func (*vaultCmd) Help() string {
-	return `It speaks Azure Key Vault's REST contract for secrets and keys over HTTPS, with a token service of its own, so any Key Vault
-client can use it. DIR/vault.env has what such a client needs:
+	return `It speaks Azure Key Vault's REST contract for secrets, keys and certificates over HTTPS, with a token service of its own, so any Key
+Vault client can use it. DIR/vault.env has what such a client needs:
 
   set -a; . .keyward/vault.env; set +a
 
