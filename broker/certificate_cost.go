@@ -25,11 +25,9 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		return false
 	}
 	if !v.IsCompound {
-		// A bag within: DER in an octet string.
+		// A bag within: DER in an octet string, or in whatever a lax reader takes
+		// for one.
 		var inner asn1.RawValue
-		if v.Class != asn1.ClassUniversal || v.Tag != asn1.TagOctetString {
-			return true
-		}
 		if rest, err := asn1.Unmarshal(v.Bytes, &inner); err != nil || len(rest) > 0 || !inner.IsCompound {
 			return true
 		}
@@ -52,7 +50,8 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 				return false
 			}
 		}
-		salted = child.Class == asn1.ClassUniversal && child.Tag == asn1.TagOctetString
+		// Of any class: the reader of PBKDF2's parameters looks at the number alone.
+		salted = child.Tag == asn1.TagOctetString
 		if !cheapDER(child, depth-1) {
 			return false
 		}
