@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto"
+	"crypto/rsa"
 	"encoding/asn1"
 )
 
@@ -57,4 +59,12 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		}
 	}
 	return true
+}
+
+// cheapKey reports whether it takes no time to check a signature of the key. The
+// cost grows with the square of its length: one of 200,000 bits, which fits in a
+// chain, takes seconds.
+func cheapKey(public crypto.PublicKey) bool {
+	k, ok := public.(*rsa.PublicKey)
+	return !ok || k.N.BitLen() <= maxRSABits
 }

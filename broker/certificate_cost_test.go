@@ -1,6 +1,12 @@
 package broker
 
-import "testing"
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"math/big"
+	"testing"
+)
 
 // A digest that looks like DER is none, and does not hide what stands beside it.
 func TestCheapPFX(t *testing.T) {
@@ -45,4 +51,17 @@ func nested(depth int) string {
 		s = "\x30" + string(rune(len(s))) + s
 	}
 	return s
+}
+
+// TestCheapKey: an issuer's key that is longer than any is not computed with.
+func TestCheapKey(t *testing.T) {
+	for bits, cheap := range map[uint]bool{2048: true, 4096: true, 8192: true, 8193: false, 200_000: false} {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		if got := cheapKey(&rsa.PublicKey{N: n, E: 65537}); got != cheap {
+			t.Errorf("an RSA key of %d bits: cheap is %v", bits, got)
+		}
+	}
+	if !cheapKey(&ecdsa.PublicKey{Curve: elliptic.P521()}) {
+		t.Error("an EC key is not cheap")
+	}
 }

@@ -167,8 +167,8 @@ func publicOf(key any) (interface{ Equal(crypto.PublicKey) bool }, error) {
 }
 
 // Ordered returns m with each certificate before the one that signed it, as TLS
-// servers want it: RFC 8446 section 4.4.2. What is not of the leaf's chain comes
-// last.
+// servers want it: RFC 8446 section 4.4.2. What is not of the leaf's chain, or of
+// an issuer whose RSA key is longer than any that is used, comes last.
 func (m CertificateMaterial) Ordered() CertificateMaterial {
 	if len(m.Chain) < 3 {
 		return m
@@ -208,7 +208,7 @@ func without(all []*x509.Certificate, one *x509.Certificate) []*x509.Certificate
 
 func issuerOf(c *x509.Certificate, among []*x509.Certificate) *x509.Certificate {
 	for _, i := range among {
-		if bytes.Equal(c.RawIssuer, i.RawSubject) && i.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil {
+		if bytes.Equal(c.RawIssuer, i.RawSubject) && cheapKey(i.PublicKey) && i.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil {
 			return i
 		}
 	}
