@@ -314,6 +314,46 @@ func testReuseKey(f certFixture) {
 	}
 }
 
+// testReuseKeptKey: a key that was promised to stay in the vault is used again by
+// versions that promise it too, and by no other.
+func testReuseKeptKey(f certFixture) {
+	name, p := f.name("reuse-kept"), selfSigned()
+	p.ReuseKey, p.Exportable = new(true), new(false)
+	key := func(c broker.Certificate) string { return string(f.parse(c.DER).RawSubjectPublicKeyInfo) }
+	first := f.make(name, p)
+	second := f.create(name, broker.NewCertificate{Enabled: true})
+	if key(first) != key(second) {
+		f.Error("a key that is kept was not used again")
+	}
+	if _, err := f.store.UpdateCertificatePolicy(f.Context(), name, broker.CertificatePolicy{Exportable: new(true)}); err != nil {
+		f.Fatal(err)
+	}
+	third := f.create(name, broker.NewCertificate{Enabled: true})
+	if key(third) == key(first) {
+		f.Error("a key that is kept was used again where it can be exported")
+	}
+	if f.material(third).Key.Len() == 0 {
+		f.Error("the key of an exportable version is not in its secret")
+	}
+
+	name = f.name("reuse-merged")
+	by := authority(f.T)
+	f.make(name, p)
+	p = toSign()
+	p.ReuseKey, p.Exportable = new(true), new(false)
+	op := f.begin(name, broker.NewCertificate{Policy: p, Enabled: true})
+	if _, err := f.store.UpdateCertificatePolicy(f.Context(), name, broker.CertificatePolicy{Exportable: new(true)}); err != nil {
+		f.Fatal(err)
+	}
+	merged, err := f.store.MergeCertificate(f.Context(), name, broker.CertificateMerge{Chain: f.signed(op.CSR, by).ders(), Enabled: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if f.material(merged).Key.Len() > 0 {
+		f.Error("a key that is kept is in the secret of a version whose policy changed before its merge")
+	}
+}
+
 func testMissingCertificate(f certFixture) {
 	ctx, name := f.Context(), f.name("missing")
 	f.make(f.name("missing-not"), selfSigned()) // a longer name must not be taken for it

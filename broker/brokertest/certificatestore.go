@@ -14,14 +14,15 @@ import (
 func RunCertificateStore(t *testing.T, newVault func(t *testing.T) (broker.Vault, broker.Name)) {
 	t.Helper()
 	tests := map[string]func(certFixture){
-		"a certificate has the vault's defaults":       testCertificateDefaults,
-		"certificates are as they were asked for":      testCertificateKinds,
-		"subjects are as they were written":            testSubjects,
-		"policies that no vault takes":                 testBadPolicies,
-		"each create makes a version":                  testCertificateVersions,
-		"a key is used again where the policy says so": testReuseKey,
-		"what is missing is not found":                 testMissingCertificate,
-		"a list pages through every certificate":       testListCertificates,
+		"a certificate has the vault's defaults":                               testCertificateDefaults,
+		"certificates are as they were asked for":                              testCertificateKinds,
+		"subjects are as they were written":                                    testSubjects,
+		"policies that no vault takes":                                         testBadPolicies,
+		"each create makes a version":                                          testCertificateVersions,
+		"a key is used again where the policy says so":                         testReuseKey,
+		"a key that is kept in the vault is not used again where it can leave": testReuseKeptKey,
+		"what is missing is not found":                                         testMissingCertificate,
+		"a list pages through every certificate":                               testListCertificates,
 
 		"a version has its key and its secret":   testCertificatePair,
 		"a key does what its usages say":         testKeyOpsOfUsages,

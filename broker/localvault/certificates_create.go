@@ -29,6 +29,9 @@ type operation struct {
 	PreserveOrder bool              `json:"preserveOrder,omitempty"`
 	// Shape is of the key that waits for its certificate.
 	Shape shape `json:"shape"`
+	// Kept: that key stays in the vault, whatever the policy says by the time of
+	// the merge.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // What an operation says of itself while it goes on.
@@ -127,6 +130,13 @@ func (s certificates) draft(ctx context.Context, name broker.Name, n newOperatio
 			return nil
 		}
 		d.latest = h.state.Latest
+		if *d.policy.Exportable {
+			// What was promised to stay in the vault does not leave it in a later
+			// version.
+			if left, err := s.exported(ctx, tx, name, d.latest); err != nil || !left {
+				return err
+			}
+		}
 		private, d.reused, err = s.keyOf(ctx, tx, name, d.latest, d.shape)
 		return err
 	})
@@ -159,6 +169,28 @@ func (s certificates) keyOf(ctx context.Context, tx *bbolt.Tx, name broker.Name,
 		return nil, false, s.damaged(ctx, name, err)
 	}
 	return private, true, nil
+}
+
+// exported reports whether the secret of a version has its private key.
+func (s certificates) exported(ctx context.Context, tx *bbolt.Tx, name broker.Name, ver version) (bool, error) {
+	h, err := objects{s.v, secretShelf}.live(ctx, tx, name.As(broker.KindSecrets))
+	if err != nil {
+		return false, err
+	}
+	m, err := h.metadata(tx, ver)
+	if err != nil {
+		return false, s.damaged(ctx, name, err)
+	}
+	value, err := h.value(tx, ver)
+	if err != nil {
+		return false, s.damaged(ctx, name, err)
+	}
+	defer clear(value)
+	material, err := broker.ParseCertificateMaterial(m.ContentType, broker.NewValue(string(value)), broker.Value{})
+	if err != nil {
+		return false, s.damaged(ctx, name, err)
+	}
+	return material.Key.Len() > 0, nil
 }
 
 // permit refuses an operation while another goes on, and what may refuses.
@@ -234,7 +266,7 @@ func (s certificates) begin(ctx context.Context, name broker.Name, n newOperatio
 		op = operation{
 			Version: nextVersion(h.state.Latest, time.Now()), RequestID: newRequestID(),
 			Issuer: d.policy.Issuer, Type: d.policy.CertificateType, CSR: csr,
-			Tags: maps.Clone(n.tags), Enabled: n.enabled, PreserveOrder: n.preserveOrder, Shape: d.shape,
+			Tags: maps.Clone(n.tags), Enabled: n.enabled, PreserveOrder: n.preserveOrder, Shape: d.shape, Kept: !*d.policy.Exportable,
 		}
 		if op.Completed = d.policy.selfIssued(); op.Completed {
 			h.state.Operation, made.promised = &op, op.Version

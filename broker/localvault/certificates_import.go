@@ -180,7 +180,7 @@ func (s certificates) MergeCertificate(ctx context.Context, name broker.Name, m 
 		if !key.matches(n.leaf) {
 			return badChain(errors.New("the first certificate is not of the key of the signing request"))
 		}
-		n.tags, n.enabled, n.preserveOrder, n.promised = m.Tags, m.Enabled, op.PreserveOrder, op.Version
+		n.tags, n.enabled, n.preserveOrder, n.kept, n.promised = m.Tags, m.Enabled, op.PreserveOrder, op.Kept, op.Version
 		if n.tags == nil {
 			n.tags = maps.Clone(op.Tags)
 		}

@@ -23,6 +23,8 @@ type newVersion struct {
 	tags          map[string]string
 	enabled       bool
 	preserveOrder bool
+	// kept: the key is not in the secret, even if the policy is for it.
+	kept bool
 	// promised is the version, unless another came before it.
 	promised version
 }
@@ -67,7 +69,7 @@ func (s certificates) putCertificate(ctx context.Context, tx *bbolt.Tx, h *head,
 	if err := s.putKeyOf(ctx, tx, name, ver, m, n); err != nil {
 		return broker.Certificate{}, err
 	}
-	if err := s.putSecretOf(ctx, tx, name, ver, m, n, *policy.Exportable); err != nil {
+	if err := s.putSecretOf(ctx, tx, name, ver, m, n, *policy.Exportable && !n.kept); err != nil {
 		return broker.Certificate{}, err
 	}
 	m.Certificate = &certificateMetadata{
