@@ -91,6 +91,8 @@ func (c *certificateGetCmd) Run(a *app) error {
 		switch {
 		case err != nil:
 			return err
+		case c.PEM && got.GetX509Pem() == "":
+			return advise("the certificate has no version yet", "see how far it is with: keyward certificate operation get "+got.GetName())
 		case c.PEM:
 			_, err = io.WriteString(a.out, got.GetX509Pem())
 			return err

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -39,15 +41,9 @@ func (*certificateCreateCmd) Help() string {
 
 // Run creates a certificate and waits for it.
 func (c *certificateCreateCmd) Run(a *app) error {
-	p := c.policy()
-	if p.IssuerName == "" {
-		p.IssuerName = broker.IssuerSelf
-	}
-	if p.Subject == "" {
-		if len(c.DNS) == 0 {
-			return errNoSubject
-		}
-		p.Subject = "CN=" + c.DNS[0]
+	p, err := c.newPolicy()
+	if err != nil {
+		return err
 	}
 	return withClient(a, c.callFlags, func(cl *client) error {
 		name, err := cl.certificateName(c.Name, "")
@@ -67,6 +63,23 @@ func (c *certificateCreateCmd) Run(a *app) error {
 		}
 		return c.print(a, cl, op)
 	})
+}
+
+// newPolicy returns the policy of what is made.
+func (c *certificateCreateCmd) newPolicy() (*keywardv1.CertificatePolicy, error) {
+	p := c.policy()
+	p.IssuerName = cmp.Or(p.GetIssuerName(), broker.IssuerSelf)
+	if p.GetKty() == "" && p.GetCrv() != "" {
+		p.Kty = string(broker.KeyTypeEC)
+	}
+	switch {
+	case p.GetSubject() != "":
+	case len(c.DNS) > 0:
+		p.Subject = "CN=" + c.DNS[0]
+	case p.GetSubjectAlternativeNames() == nil:
+		return nil, errNoSubject
+	}
+	return p, nil
 }
 
 // print prints what the operation came to.
@@ -287,6 +300,23 @@ func readChain(a *app, file string) ([][]byte, error) {
 	return chain, nil
 }
 
+// unreadable adds to a refusal what is wrong with the file, as far as it can be
+// seen here: a vault does not say.
+func unreadable(err error, r *keywardv1.ImportCertificateRequest) error {
+	contentType, material := broker.ContentTypePEM, r.GetPem()
+	if material == "" {
+		contentType, material = broker.ContentTypePKCS12, base64.StdEncoding.EncodeToString(r.GetPfx())
+	}
+	m, why := broker.ParseCertificateMaterial(contentType, broker.NewValue(material), broker.NewValue(r.GetPassword()))
+	switch {
+	case why == nil && m.Key.Len() == 0:
+		why = errors.New("its private key is missing")
+	case why == nil:
+		return err
+	}
+	return advise(err.Error(), "the file: "+why.Error())
+}
+
 type certificateImportCmd struct {
 	clientFlags
 	certificateArg
@@ -338,7 +368,7 @@ func (c *certificateImportCmd) Run(a *app) error {
 		}
 		made, err := cl.certificates.ImportCertificate(a.ctx, request)
 		if err != nil {
-			return err
+			return unreadable(err, request)
 		}
 		return printCertificate(a.out, c.Output, made)
 	})

@@ -13,7 +13,7 @@ import (
 // certificatePolicyFlags are a certificate's policy. What is not given is left to the
 // vault, or as it is.
 type certificatePolicyFlags struct {
-	Subject  string   `placeholder:"DN" help:"The distinguished name, such as \"CN=example.org\". Default: CN= and the first --dns."`
+	Subject  string   `placeholder:"DN" help:"The distinguished name, such as \"CN=example.org\". Default: CN= and the first --dns, or none."`
 	DNS      []string `name:"dns" sep:"none" placeholder:"NAME" help:"A host name that it is for. May be repeated."`
 	IP       []string `name:"ip" sep:"none" placeholder:"ADDRESS" help:"An address that it is for. May be repeated."`
 	Email    []string `sep:"none" placeholder:"ADDRESS" help:"A mail address that it is for. May be repeated."`
@@ -23,7 +23,7 @@ type certificatePolicyFlags struct {
 	Months   int32    `placeholder:"N" help:"How long it is valid, 1 to 1200 months."`
 	Type     string   `enum:",EC,RSA,EC-HSM,RSA-HSM" default:"" placeholder:"TYPE" help:"The key's type: RSA or EC; with -HSM behind it one that never leaves a hardware security module."`
 	Size     int32    `placeholder:"BITS" help:"RSA: 2048, 3072 or 4096."`
-	Curve    string   `enum:",P-256,P-384,P-521,P-256K" default:"" placeholder:"CURVE" help:"EC: P-256, P-384, P-521 or P-256K."`
+	Curve    string   `enum:",P-256,P-384,P-521,P-256K" default:"" placeholder:"CURVE" help:"EC: P-256, P-384, P-521 or P-256K. Implies --type EC for a new certificate."`
 	Usage    []string `placeholder:"USAGE" help:"What the key is for, such as digitalSignature or keyCertSign. May be repeated."`
 	EKU      []string `name:"eku" placeholder:"OID" help:"What the certificate is for: server, client, or an object identifier. May be repeated."`
 	CA       *bool    `name:"ca" negatable:"" help:"Let it sign other certificates."`
@@ -149,4 +149,4 @@ func printPolicy(w io.Writer, p *keywardv1.CertificatePolicy) error {
 	return printTable(w, []string{"POLICY", ""}, rows)
 }
 
-var errNoSubject = errors.New("whom is it for? name hosts with --dns, or a distinguished name with --subject")
+var errNoSubject = errors.New("whom is it for? name hosts with --dns, others with --ip, --email, --uri or --upn, or a distinguished name with --subject")

@@ -77,7 +77,7 @@ func (e explainer) nextStep(reason broker.Code, requestID string) string {
 	case broker.CodeCertificateNotFound:
 		return "see what there is with: keyward certificate list"
 	case broker.CodeCertificateExists:
-		return "to replace it: keyward certificate delete NAME, then keyward certificate purge NAME"
+		return "see what has the name: keyward certificate list, keyward key list, keyward list, and the deleted list of each"
 	case broker.CodeCertificateSoftDeleted:
 		return "bring it back with: keyward certificate undelete NAME"
 	case broker.CodeOperationNotFound:
