@@ -20,7 +20,11 @@ func (b *Broker) CreateCertificate(ctx context.Context, c Caller, name Name, n N
 		}
 	}
 	return changeCertificate(ctx, b, c, ActionCreateCertificate, name, etag, func(ctx context.Context, store CertificateStore) (CertificateOperation, error) {
-		return store.CreateCertificate(ctx, name, n)
+		op, err := store.CreateCertificate(ctx, name, n)
+		if n.Policy == nil && CodeOf(err) == CodeBadField {
+			return op, &Error{Code: CodeBadField, Field: "policy", Err: err, Message: "there is no policy yet, or none to make a certificate by; send one, with its subject or subject_alternative_names"}
+		}
+		return op, err
 	})
 }
 

@@ -34,16 +34,22 @@ type certificateCreateCmd struct {
 func (*certificateCreateCmd) Help() string {
 	return `The certificate signs itself (--issuer Self, the default here), and its full name is printed once it is made. With --issuer Unknown its signing request is printed, as PEM, for somebody else to sign and for keyward certificate merge to complete. With an issuer of the vault it may take longer than the wait: look with keyward certificate operation get.
 
+Without flags about the policy, another version is made by the policy that is there.
+
   keyward certificate create web --dns example.org --dns www.example.org
   keyward certificate create api --subject CN=api.example.org --type EC --curve P-256 --months 3 --renew-at 70
-  keyward certificate create web --dns example.org --issuer Unknown > web.csr` + exitCodes
+  keyward certificate create web --dns example.org --issuer Unknown > web.csr
+  keyward certificate create web` + exitCodes
 }
 
 // Run creates a certificate and waits for it.
 func (c *certificateCreateCmd) Run(a *app) error {
-	p, err := c.newPolicy()
-	if err != nil {
-		return err
+	var p *keywardv1.CertificatePolicy // nil for the one that is there
+	if c.given() {
+		var err error
+		if p, err = c.newPolicy(); err != nil {
+			return err
+		}
 	}
 	return withClient(a, c.callFlags, func(cl *client) error {
 		name, err := cl.certificateName(c.Name, "")
@@ -56,7 +62,7 @@ func (c *certificateCreateCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		if p.IssuerName != broker.IssuerUnknown {
+		if op.GetIssuerName() != broker.IssuerUnknown {
 			if op, err = cl.awaitOperation(a.ctx, op, c.Wait); err != nil {
 				return err
 			}

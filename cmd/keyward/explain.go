@@ -32,6 +32,9 @@ func (e explainer) explain(err error, requestID string) error {
 		switch d := detail.(type) {
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
+				if v.GetField() == "" { // the vault does not say which
+					continue
+				}
 				next = append(next, v.GetField()+": "+v.GetDescription())
 			}
 		case *errdetails.RetryInfo:
