@@ -90,10 +90,8 @@ func (b *Broker) ListGrants(ctx context.Context, c Caller, a Action, resource Na
 
 // known returns an error unless n is in a vault of the configuration.
 func (b *Broker) known(n Name) error {
-	if _, ok := b.vaults[n.Vault()]; !ok {
-		return &Error{Code: CodeVaultNotFound}
-	}
-	return nil
+	_, err := b.vault(n)
+	return err
 }
 
 func (b *Broker) explainer() (Explainer, error) {

@@ -43,6 +43,7 @@ const (
 	ActionSetSecret          Action = "setSecret"
 	ActionUpdateSecret       Action = "updateSecret"
 	ActionGenerateSecret     Action = "generateSecret"
+	ActionWatchSecret        Action = "watchSecret"
 	ActionDeleteSecret       Action = "deleteSecret"
 	ActionListSecrets        Action = "listSecrets"
 	ActionListSecretVersions Action = "listSecretVersions"

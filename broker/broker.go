@@ -10,7 +10,7 @@
 //
 // What cannot be decided is denied, and what cannot be recorded is neither
 // disclosed nor changed. Caches are stores, and lie under the guard: a cached
-// value is never served without a fresh decision.
+// value is never served without a decision of the policies in force.
 package broker
 
 import (
@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -45,13 +47,15 @@ type Config struct {
 // Broker is the guarded way to the vaults. All methods may be called
 // concurrently.
 type Broker struct {
-	vaults     map[Name]Vault
+	vaults     atomic.Pointer[vaultSet]
+	setting    sync.Mutex // serializes SetVaults
 	authz      Authorizer
 	auditor    Auditor
 	writers    writers
+	changes    changes
 	log        *slog.Logger
 	tracer     trace.Tracer
-	decisions  metric.Int64Counter
+	decisions  decisionCounts
 	breakGlass metric.Int64Counter
 	localUses  metric.Int64Counter
 }
@@ -74,24 +78,20 @@ func New(c Config) (*Broker, error) {
 	if c.MeterProvider == nil {
 		c.MeterProvider = metricnoop.NewMeterProvider()
 	}
+	vaults, err := newVaultSet(c.Vaults)
+	if err != nil {
+		return nil, err
+	}
 	b := &Broker{
-		vaults:  make(map[Name]Vault, len(c.Vaults)),
 		authz:   c.Authorizer,
 		auditor: c.Auditor,
 		log:     c.Logger,
 		tracer:  c.TracerProvider.Tracer(scope),
 	}
-	for alias, v := range c.Vaults {
-		n, err := VaultName(alias)
-		if err != nil {
-			return nil, fmt.Errorf("broker: vault %q: %w", alias, err)
-		}
-		b.vaults[n] = v
-	}
+	b.vaults.Store(vaults)
 	meter := c.MeterProvider.Meter(scope)
 	var err1, err2, err3 error
-	b.decisions, err1 = meter.Int64Counter("keyward.decisions",
-		metric.WithDescription("Policy decisions, by action and result."))
+	err1 = b.decisions.register(meter)
 	b.breakGlass, err2 = meter.Int64Counter("keyward.breakglass",
 		metric.WithDescription("Acts that break-glass policies alone allowed, by action and policy. Alert on any: somebody says that there is an emergency."))
 	b.localUses, err3 = meter.Int64Counter("keyward.keys.local",
@@ -110,9 +110,9 @@ func (b *Broker) RefuseCaller(ctx context.Context, c Caller, code Code) error {
 
 // secrets returns the store of n's vault.
 func (b *Broker) secrets(n Name) (SecretStore, error) {
-	v, ok := b.vaults[n.Vault()]
-	if !ok {
-		return nil, &Error{Code: CodeVaultNotFound}
+	v, err := b.vault(n)
+	if err != nil {
+		return nil, err
 	}
 	if v.Secrets == nil {
 		return nil, &Error{Code: CodeNotSupported}
@@ -137,7 +137,8 @@ func read[T any](
 // disclose is read from the decision on.
 func disclose[T any](ctx context.Context, b *Broker, ev Event, act func(context.Context, *Event) (T, error)) (T, error) {
 	var none T
-	v, err := act(ctx, &ev)
+	defer b.join().leave()
+	v, err := act(ev.Caller.errand(ctx), &ev)
 	ev.Outcome = outcome(err)
 	if err != nil {
 		ev.Items = nil // nothing is disclosed
@@ -166,7 +167,11 @@ func change[T any](
 	if err := b.record(ctx, ev); err != nil {
 		return none, err
 	}
-	v, err := act(ctx, &ev)
+	defer b.leaveChanged(b.join(), &ev)
+	v, err := act(c.errand(ctx), &ev)
+	if n.kind == KindSecrets || n.kind == "" {
+		b.changes.publish(n) // whether or not it was made: who watches looks
+	}
 	err = unsure(err)
 	ev.Phase, ev.Outcome = PhaseOutcome, outcome(err)
 	if rerr := b.record(ctx, ev); rerr != nil {
@@ -208,17 +213,29 @@ func (b *Broker) enter(ctx context.Context, c Caller, a Action, n Name) (Event, 
 
 // decide asks the Authorizer. An error is a denial.
 func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decision {
-	ctx, span := b.tracer.Start(ctx, "policy.decide", trace.WithAttributes(attribute.String("keyward.action", string(a))))
+	ctx, span := b.startSpan(ctx, "policy.decide")
 	defer span.End()
 	d, err := b.authorize(ctx, c, a, n)
 	if err != nil {
 		b.log.ErrorContext(ctx, "the policy could not be evaluated; denied", "action", a, "error", err)
 	}
-	span.SetAttributes(attribute.Bool("keyward.allowed", d.Allowed))
-	b.decisions.Add(ctx, 1, metric.WithAttributes(
-		attribute.String("action", string(a)), attribute.String("decision", decisionText(d))))
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("keyward.action", string(a)), attribute.Bool("keyward.allowed", d.Allowed))
+	}
+	b.decisions.count(a, d)
 	return d
 }
+
+// startSpan starts a span within that of the call, if that is sampled: another
+// would be thrown away.
+func (b *Broker) startSpan(ctx context.Context, name string) (context.Context, trace.Span) {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() && !sc.IsSampled() {
+		return ctx, noSpan
+	}
+	return b.tracer.Start(ctx, name) //nolint:spancheck // who calls this ends it
+}
+
+var noSpan trace.Span = tracenoop.Span{}
 
 func (b *Broker) authorize(ctx context.Context, c Caller, a Action, n Name) (Decision, error) {
 	r := c.request(a)
@@ -245,11 +262,11 @@ func (c Caller) request(a Action) Request {
 // record writes ev, whether or not the caller is still there, and raises the
 // alarm if it tells of a break-glass.
 func (b *Broker) record(ctx context.Context, ev Event) error {
-	ctx, span := b.tracer.Start(context.WithoutCancel(ctx), "audit.record")
+	ctx, span := b.startSpan(context.WithoutCancel(ctx), "audit.record")
 	defer span.End()
 	ev.Time = time.Now()
 	b.alarm(ctx, ev)
-	if sc := span.SpanContext(); sc.HasTraceID() {
+	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
 		ev.Trace = sc.TraceID().String()
 	}
 	if err := b.auditor.Record(ctx, ev); err != nil {

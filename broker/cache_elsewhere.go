@@ -29,14 +29,20 @@ func (c *listCache[L, D]) overtaken(name Name) {
 	l.deleted.doubt()
 }
 
-// pairChanged tells the caches of a vault that a certificate changed, and with it
-// the key and the secret of its name.
+// pairChanged tells the caches of a vault, and who watches, that a certificate
+// changed, and with it the key and the secret of its name.
 func (b *Broker) pairChanged(certificate Name) {
-	v := b.vaults[certificate.Vault()]
-	if f, ok := v.Keys.(Forgetter); ok {
-		f.Forget(certificate.As(KindKeys))
-	}
-	if f, ok := v.Secrets.(Forgetter); ok {
-		f.Forget(certificate.As(KindSecrets))
+	b.forget(certificate.As(KindKeys))
+	b.forget(certificate.As(KindSecrets))
+	b.changes.publish(certificate.As(KindSecrets))
+}
+
+// forget ends what the caches of n's vault keep of n, whatever it names.
+func (b *Broker) forget(n Name) {
+	v, _ := b.vault(n) // a vault that is not there keeps nothing
+	for _, store := range []any{v.Keys, v.Secrets} {
+		if f, ok := store.(Forgetter); ok {
+			f.Forget(n)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
 )
 
 // KeyCacheConfig says how long and how much a KeyCache keeps.
@@ -16,6 +18,9 @@ type KeyCacheConfig struct {
 	// PublicKeys: verify, encrypt and wrap with the public key that is kept, and
 	// ask no vault. Without a TTL it has no effect.
 	PublicKeys bool
+	// Vault and MeterProvider are as of SecretCacheConfig.
+	Vault         string
+	MeterProvider metric.MeterProvider
 }
 
 // KeyCache is a KeyStore that remembers the public keys of another, its whole
@@ -49,12 +54,21 @@ var (
 func NewKeyCache(store KeyStore, c KeyCacheConfig) *KeyCache {
 	k := &KeyCache{KeyStore: store, public: c.PublicKeys && c.TTL > 0}
 	gens := newGenerations() // both kinds of answers are forgotten at once
-	k.keys = newAnswers(c.TTL, c.MaxBytes, gens, func(k keptKey) int { return 2 * weighKey(k.Key) }, k.askKey)
-	k.versions = newAnswers(c.TTL, c.MaxBytes, gens, weighVersions, k.askVersions)
+	// None is stale: what a key of the vault's may be used for is no older than TTL.
+	kept := answersConfig{ttl: c.TTL, maxBytes: c.MaxBytes, vault: c.Vault, kind: "keys", meters: c.MeterProvider}
+	k.keys = newAnswers(kept, gens, func(k keptKey) int { return 2 * weighKey(k.Key) }, k.askKey)
+	kept.kind = "key_versions"
+	k.versions = newAnswers(kept, gens, weighVersions, k.askVersions)
 	k.lists = newListCache(c.TTL, k.keys.forget,
 		func(vault Name) pages[*Key] { return keyPages(store, vault) },
 		func(vault Name) pages[*DeletedKey] { return deletedKeyPages(store, vault) })
 	return k
+}
+
+// Close ends what the metrics show of the cache, which nobody is to use any more.
+func (c *KeyCache) Close() {
+	c.keys.metrics.close()
+	c.versions.metrics.close()
 }
 
 func weighKey(k Key) int {
@@ -99,8 +113,8 @@ func (c *KeyCache) GetKey(ctx context.Context, name Name) (Key, error) {
 
 // GetKeyWithin implements FreshKeyReader. The time to live bounds maxAge.
 func (c *KeyCache) GetKeyWithin(ctx context.Context, name Name, maxAge time.Duration) (Key, bool, error) {
-	k, cached, err := c.keys.get(ctx, name, maxAge)
-	return k.Key, cached, err
+	k, err := c.keys.get(ctx, name, maxAge)
+	return k.value.Key, k.cached, err
 }
 
 // AllKeys implements WholeKeyLister.
@@ -121,8 +135,8 @@ func (c *KeyCache) ListKeyVersions(ctx context.Context, name Name) ([]Key, error
 
 // AllKeyVersions implements WholeKeyLister.
 func (c *KeyCache) AllKeyVersions(ctx context.Context, name Name) (Whole[Key], error) {
-	all, cached, err := c.versions.get(ctx, name.Base(), untilTTL)
-	return Whole[Key]{Items: all, Cached: cached}, err
+	all, err := c.versions.get(ctx, name.Base(), untilTTL)
+	return Whole[Key]{Items: all.value, Cached: all.cached}, err
 }
 
 // CreateKey implements KeyStore.

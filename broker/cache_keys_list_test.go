@@ -168,9 +168,9 @@ func TestVersionsOfKeysAreKept(t *testing.T) {
 		if _, err := w.store.CreateKey(t.Context(), w.name, ec); err != nil { // elsewhere
 			t.Fatal(err)
 		}
-		time.Sleep(59 * time.Second)
+		time.Sleep(47 * time.Second) // before they are renewed
 		want(3, 2)
-		time.Sleep(time.Second)
+		time.Sleep(13 * time.Second)
 		want(4, 3)
 	})
 }

@@ -77,14 +77,14 @@ func useHere[R any](ctx context.Context, c *KeyCache, name Name, op KeyOp, here 
 	if !c.public {
 		return useThere(c, name, op, there)
 	}
-	k, _, err := c.keys.get(ctx, name, untilTTL)
+	got, err := c.keys.get(ctx, name, untilTTL)
 	switch {
 	case err != nil && !refusesKey(err):
 		// A vault that is throttled or down is not asked twice for one answer.
 		var none R
 		return none, err
-	case err == nil && k.Allows(op, time.Now()) == nil:
-		if r, err := here(k); err == nil {
+	case err == nil && got.value.Allows(op, time.Now()) == nil:
+		if r, err := here(got.value); err == nil {
 			return r, nil
 		}
 	}
@@ -100,7 +100,7 @@ func useThere[R any](c *KeyCache, name Name, op KeyOp, there func() (R, Name, er
 	}
 	// A key may be rotated elsewhere, and what its new version signed be verified
 	// here.
-	if k, ok := c.keys.peek(name, untilTTL); ok && by.Version() != "" && k.Name != by {
+	if k, ok := c.keys.peek(name); ok && by.Version() != "" && k.Name != by {
 		c.keys.forget(name)
 	}
 	return r, nil
@@ -112,7 +112,7 @@ func (c *KeyCache) heed(name Name, op KeyOp, err error) {
 	if !refusesKey(err) {
 		return
 	}
-	if k, ok := c.keys.peek(name, untilTTL); ok && op != "" && CodeOf(k.Allows(op, time.Now())) == CodeOf(err) {
+	if k, ok := c.keys.peek(name); ok && op != "" && CodeOf(k.Allows(op, time.Now())) == CodeOf(err) {
 		return
 	}
 	c.keys.forget(name)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
 )
 
 // SecretCacheConfig says how long and how much a SecretCache keeps.
@@ -11,8 +13,18 @@ type SecretCacheConfig struct {
 	// TTL is how old an answer may be, or a list's last walk. 0 keeps nothing;
 	// concurrent reads of one name still share one call, and lists one walk.
 	TTL time.Duration
+	// StaleIfError is how much older than TTL an answer may be that is served,
+	// marked, because the vault cannot be asked. It does not apply to lists.
+	StaleIfError time.Duration
+	// NegativeTTL is for how long it is remembered that there is no such secret. 0,
+	// and a TTL of 0, remember nothing.
+	NegativeTTL time.Duration
 	// MaxBytes bounds the values; 0 means 64 MiB.
 	MaxBytes uint64
+	// Vault is the alias in the metrics, and MeterProvider where they go; nil for
+	// nowhere.
+	Vault         string
+	MeterProvider metric.MeterProvider
 }
 
 // SecretCache is a SecretStore that remembers the values of another, and its
@@ -29,7 +41,7 @@ type SecretCacheConfig struct {
 type SecretCache struct {
 	SecretStore // what is not of interest here passes through
 
-	values *answers[SecretValue]
+	values *answers[packedSecret]
 	lists  *listCache[*Secret, *DeletedSecret]
 }
 
@@ -41,7 +53,16 @@ var (
 
 // NewSecretCache returns a cache over store.
 func NewSecretCache(store SecretStore, c SecretCacheConfig) *SecretCache {
-	values := newAnswers(c.TTL, c.MaxBytes, newGenerations(), weighSecret, store.GetSecret)
+	values := newAnswers(answersConfig{
+		ttl: c.TTL, stale: c.StaleIfError, negative: c.NegativeTTL, maxBytes: c.MaxBytes,
+		vault: c.Vault, kind: "secrets", meters: c.MeterProvider,
+	}, newGenerations(), packedSecret.weigh, func(ctx context.Context, name Name) (packedSecret, error) {
+		v, err := store.GetSecret(ctx, name)
+		if err != nil {
+			return packedSecret{}, err
+		}
+		return pack(name, v)
+	})
 	return &SecretCache{
 		SecretStore: store,
 		values:      values,
@@ -51,9 +72,8 @@ func NewSecretCache(store SecretStore, c SecretCacheConfig) *SecretCache {
 	}
 }
 
-func weighSecret(v SecretValue) int {
-	return v.Value.Len() + len(v.ContentType) + weighTags(v.Tags)
-}
+// Close ends what the metrics show of the cache, which nobody is to use any more.
+func (c *SecretCache) Close() { c.values.metrics.close() }
 
 func weighTags(tags map[string]string) (n int) {
 	for k, v := range tags {
@@ -70,12 +90,20 @@ func (c *SecretCache) GetSecret(ctx context.Context, name Name) (SecretValue, er
 	return c.GetSecretWithin(ctx, name, untilTTL)
 }
 
-// GetSecretWithin implements FreshReader. The time to live bounds maxAge.
+// GetSecretWithin implements FreshReader. No answer is older than maxAge, and none
+// is older than the time to live but for a stale one.
 func (c *SecretCache) GetSecretWithin(ctx context.Context, name Name, maxAge time.Duration) (SecretValue, error) {
-	v, cached, err := c.values.get(ctx, name, maxAge)
-	v.Cached = cached
-	return v, err
+	f, err := c.values.get(ctx, name, maxAge)
+	if err != nil {
+		return SecretValue{}, err
+	}
+	v := f.value.unpack(name)
+	v.Cached, v.Stale = f.cached, f.stale
+	return v, nil
 }
+
+// TTL implements FreshReader.
+func (c *SecretCache) TTL() time.Duration { return c.values.c.ttl }
 
 // AllSecrets implements WholeLister.
 func (c *SecretCache) AllSecrets(ctx context.Context, vault Name) (Whole[*Secret], error) {

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,12 +65,12 @@ func TestCacheServesUntilTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newCacheWorld(t, time.Minute)
 		w.get(t, "first", false)
-		time.Sleep(59 * time.Second)
+		time.Sleep(47 * time.Second) // before it is renewed
 		w.get(t, "first", true)
 		if n := w.store.Calls(brokertest.GetSecret); n != 1 {
 			t.Fatalf("%d vault calls, want 1", n)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(13 * time.Second)
 		w.get(t, "first", false)
 		if n := w.store.Calls(brokertest.GetSecret); n != 2 {
 			t.Fatalf("%d vault calls, want 2", n)
@@ -164,6 +165,34 @@ func TestCacheCoalescesAndDetaches(t *testing.T) {
 	})
 }
 
+// A store that answers at once is asked once by a herd too: who found nothing kept
+// may come to ask when the first has its answer already. So it is of what is not
+// there.
+func TestCacheCoalescesAHerdOverAFastStore(t *testing.T) {
+	w := newCacheWorld(t, time.Hour)
+	w.SecretCache = broker.NewSecretCache(w.store, broker.SecretCacheConfig{TTL: time.Hour, NegativeTTL: time.Hour})
+	for round := range 300 {
+		n, err := w.name.Vault().Object(broker.KindSecrets, fmt.Sprintf("s-%d", round))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round%2 == 0 {
+			if _, err := w.store.SetSecret(t.Context(), n, broker.NewSecret{Enabled: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := w.store.Calls(brokertest.GetSecret)
+		var herd sync.WaitGroup
+		for range 50 {
+			herd.Go(func() { _, _ = w.GetSecret(t.Context(), n) })
+		}
+		herd.Wait()
+		if calls := w.store.Calls(brokertest.GetSecret) - before; calls != 1 {
+			t.Fatalf("round %d: %d calls, want 1", round, calls)
+		}
+	}
+}
+
 func TestCacheAnswersWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newCacheWorld(t, time.Minute)
@@ -176,8 +205,8 @@ func TestCacheAnswersWithin(t *testing.T) {
 			{0, 0, false},
 			{10 * time.Second, 20 * time.Second, true},
 			{10 * time.Second, 20 * time.Second, false},
-			{59 * time.Second, time.Hour, true},
-			{time.Second, time.Hour, false}, // the time to live bounds it
+			{47 * time.Second, time.Hour, true},
+			{13 * time.Second, time.Hour, false}, // the time to live bounds it
 			{time.Second, 0, false},
 		} {
 			time.Sleep(step.after)

@@ -7,22 +7,24 @@ import (
 )
 
 // Key derivations of a PFX repeat a hash as often as the PFX says: that is up to
-// whoever made it. OpenSSL says 2048; a million takes about a second.
-const maxPFXIterations = 1_000_000
+// whoever made it. OpenSSL says 2048, three times; Firefox 600,000. A million takes
+// about a second.
+const maxPFXIterations = 2_000_000
 
 // maxPFXDepth is deeper than any PFX.
 const maxPFXDepth = 32
 
-// cheapPFX reports whether der is DER, and none of the iteration counts that can
-// be seen in it is beyond reason. Of a key that is sealed within a sealed bag,
-// the count cannot be seen before the outer seal is open.
+// cheapPFX reports whether der is DER, and the iteration counts that can be seen in
+// it are within reason together. Of a key that is sealed within a sealed bag, the
+// count cannot be seen: see keySealedTwice.
 func cheapPFX(der []byte) bool {
 	var v asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &v)
-	return err == nil && len(rest) == 0 && cheapDER(v, maxPFXDepth)
+	budget := int64(maxPFXIterations)
+	return err == nil && len(rest) == 0 && cheapDER(v, maxPFXDepth, &budget)
 }
 
-func cheapDER(v asn1.RawValue, depth int) bool {
+func cheapDER(v asn1.RawValue, depth int, budget *int64) bool {
 	if depth == 0 {
 		return false
 	}
@@ -33,7 +35,7 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		if rest, err := asn1.Unmarshal(v.Bytes, &inner); err != nil || len(rest) > 0 || !inner.IsCompound {
 			return true
 		}
-		return cheapDER(inner, depth-1)
+		return cheapDER(inner, depth-1, budget)
 	}
 	salted := false
 	for rest := v.Bytes; len(rest) > 0; {
@@ -48,13 +50,14 @@ func cheapDER(v asn1.RawValue, depth int) bool {
 		// appendix A.
 		if salted && child.Class == asn1.ClassUniversal && child.Tag == asn1.TagInteger {
 			var n int64
-			if _, err := asn1.Unmarshal(child.FullBytes, &n); err != nil || n > maxPFXIterations {
+			if _, err := asn1.Unmarshal(child.FullBytes, &n); err != nil || n > *budget {
 				return false
 			}
+			*budget -= max(n, 0)
 		}
 		// Of any class: the reader of PBKDF2's parameters looks at the number alone.
 		salted = child.Tag == asn1.TagOctetString
-		if !cheapDER(child, depth-1) {
+		if !cheapDER(child, depth-1, budget) {
 			return false
 		}
 	}

@@ -34,9 +34,11 @@ type CertificateMaterial struct {
 var (
 	errMaterialSize = errors.New("it is longer than 64 KiB")
 	// errPFX has the same words for what is no PFX and for a wrong password.
-	errPFX      = errors.New("it is no PFX, PKCS #12 in base64, with an RSA or EC key, or the password is not its own")
-	errNoChain  = errors.New("there is no certificate in it")
-	errMismatch = errors.New("none of its certificates is of its private key")
+	errPFX = errors.New("it is no PFX, PKCS #12 in base64, with an RSA or EC key, or the password is not its own")
+	// errSealedTwice is of what few programs write.
+	errSealedTwice = errors.New("its private key is within what is sealed with its certificates; write it anew, as openssl pkcs12 does")
+	errNoChain     = errors.New("there is no certificate in it")
+	errMismatch    = errors.New("none of its certificates is of its private key")
 )
 
 // ParseCertificateMaterial reads a PFX in standard base64 or PEM blocks, in base64
@@ -68,6 +70,9 @@ func parsePFX(text string, password Value) (CertificateMaterial, error) {
 		return CertificateMaterial{}, errPFX
 	}
 	defer clear(der)
+	if keySealedTwice(der, password.Reveal()) {
+		return CertificateMaterial{}, errSealedTwice
+	}
 	key, leaf, others, err := pkcs12.DecodeChain(der, password.Reveal())
 	if err == nil {
 		return newMaterial(key, append([]*x509.Certificate{leaf}, others...))

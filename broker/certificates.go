@@ -88,9 +88,9 @@ func readCertificate[T any](
 
 // certificates returns the store of n's vault.
 func (b *Broker) certificates(n Name) (CertificateStore, error) {
-	v, ok := b.vaults[n.Vault()]
-	if !ok {
-		return nil, &Error{Code: CodeVaultNotFound}
+	v, err := b.vault(n)
+	if err != nil {
+		return nil, err
 	}
 	if v.Certificates == nil {
 		return nil, &Error{Code: CodeNotSupported}

@@ -48,6 +48,8 @@ const (
 	CodeVaultUnavailable        Code = "VAULT_UNAVAILABLE"
 	CodeVaultAuthentication     Code = "VAULT_AUTHENTICATION_FAILED"
 	CodeAuditUnavailable        Code = "AUDIT_UNAVAILABLE"
+	CodeStreamExpired           Code = "STREAM_EXPIRED"
+	CodeReaderTooSlow           Code = "READER_TOO_SLOW"
 	CodeNotSupported            Code = "NOT_SUPPORTED"
 	CodeDeadlineExceeded        Code = "DEADLINE_EXCEEDED"
 	CodeCanceled                Code = "CANCELED"
@@ -64,6 +66,9 @@ type Error struct {
 	// RetryAfter is how long to wait before another try; 0 where waiting does
 	// not help or nobody knows.
 	RetryAfter time.Duration
+	// Unasked: the vault was not asked, because there is no token to ask it with.
+	// It tells this CodeVaultAuthentication from a vault's own refusal.
+	Unasked bool
 	// Err is the cause. It is for the log only.
 	Err error
 }

@@ -123,9 +123,9 @@ func (b *Broker) keyWriter(ctx context.Context, name Name, etag string) (KeyStor
 
 // keys returns the store of n's vault.
 func (b *Broker) keys(n Name) (KeyStore, error) {
-	v, ok := b.vaults[n.Vault()]
-	if !ok {
-		return nil, &Error{Code: CodeVaultNotFound}
+	v, err := b.vault(n)
+	if err != nil {
+		return nil, err
 	}
 	if v.Keys == nil {
 		return nil, &Error{Code: CodeNotSupported}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -92,6 +91,9 @@ func (next pages[T]) whole(ctx context.Context) (Whole[T], error) {
 
 // walk takes every page, and returns the items sorted by name, each once.
 func (next pages[T]) walk(ctx context.Context) ([]T, error) {
+	e := ErrandOf(ctx)
+	e.Urgency = UrgencyScan
+	ctx = WithErrand(ctx, e)
 	var all []T
 	p := Page{Size: MaxStorePage}
 	for range maxWalkPages {
@@ -181,7 +183,7 @@ func behind[T listed](items []T, object string) []T {
 // permitted returns the first of items that the caller may list, at most size
 // of them, and adds them to the event.
 func permitted[T listed](ctx context.Context, b *Broker, c Caller, a Action, items []T, size int, ev *Event) (out part[T], err error) {
-	ctx, span := b.tracer.Start(ctx, "policy.decide", trace.WithAttributes(attribute.String("keyward.action", string(a))))
+	ctx, span := b.startSpan(ctx, "policy.decide")
 	defer span.End()
 	most := min(size, len(items))
 	out.items = make([]T, 0, most)
@@ -216,7 +218,7 @@ func permitted[T listed](ctx context.Context, b *Broker, c Caller, a Action, ite
 			break
 		}
 	}
-	span.SetAttributes(attribute.Int("keyward.decided", decided), attribute.Int("keyward.allowed", len(out.items)))
+	span.SetAttributes(attribute.String("keyward.action", string(a)), attribute.Int("keyward.decided", decided), attribute.Int("keyward.allowed", len(out.items)))
 	return out, nil
 }
 

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,27 +55,53 @@ func TestParseName(t *testing.T) {
 	}
 }
 
-// Whatever is accepted is canonical: it parses to itself, and its upper-case
-// spelling is the same name.
+// Whatever is accepted is canonical: it is the text itself but for the case of the
+// object, it parses to itself and as nothing else, and its upper-case spelling is
+// the same name.
 func FuzzParseName(f *testing.F) {
-	f.Add("vaults/pay/secrets/DB-Pass")
-	f.Add("vaults/pay/secrets/a/versions/00000000000000000000000000000000")
-	f.Add("vaults/../secrets/%2e%2e")
-	f.Fuzz(func(t *testing.T, s string) {
-		n, err := broker.ParseName(broker.KindSecrets, s)
+	kinds := []broker.Kind{broker.KindSecrets, broker.KindDeletedSecrets, broker.KindKeys, broker.KindDeletedKeys, broker.KindCertificates, broker.KindDeletedCertificates}
+	for i, kind := range kinds {
+		f.Add(uint8(i), "vaults/pay/"+string(kind)+"/DB-Pass")
+		f.Add(uint8(i), "vaults/pay/"+string(kind)+"/a/versions/00000000000000000000000000000000")
+	}
+	for _, s := range []string{
+		"vaults/../secrets/%2e%2e", "vaults/pay", "vaults/-pay/secrets/a", "vaults/pay/secrets/a/versions/0000000000000000000000000000000G",
+		"vaults/pay/secrets/\u212aey", "vaults/pay/secrets/\u017fecret", "vaults/pay/secrets/a\x00", "vaults/pay/secrets/a/", "/vaults/pay/secrets/a", "vaults/pay/secrets/a/versions/",
+		"vaults/" + strings.Repeat("v", 64) + "/secrets/a", "vaults/v/secrets/" + strings.Repeat("s", 128),
+	} {
+		f.Add(uint8(0), s)
+	}
+	object, vault := regexp.MustCompile(`^[0-9a-z-]{1,127}$`), regexp.MustCompile(`^[0-9a-z]([0-9a-z-]{0,61}[0-9a-z])?$`)
+	f.Fuzz(func(t *testing.T, k uint8, s string) {
+		kind := kinds[int(k)%len(kinds)]
+		if v, err := broker.ParseVaultName(s); err == nil && (v.String() != s || !vault.MatchString(v.VaultAlias())) {
+			t.Errorf("%q is the vault %q", s, v)
+		}
+		n, err := broker.ParseName(kind, s)
 		if err != nil {
+			if broker.CodeOf(err) != broker.CodeBadName || !n.IsZero() {
+				t.Errorf("%q: %v beside %v", s, n, err)
+			}
 			return
 		}
-		again, err := broker.ParseName(broker.KindSecrets, n.String())
-		if err != nil || again != n {
-			t.Fatalf("%q parsed to %v, which parses to %v, %v", s, n, again, err)
+		// Upper case is folded in the object alone, and only ASCII's.
+		parts := strings.Split(s, "/")
+		parts[3] = n.ObjectName()
+		if strings.Join(parts, "/") != n.String() || len(s) != len(n.String()) || !strings.EqualFold(s, n.String()) {
+			t.Fatalf("%q was accepted as %q", s, n)
 		}
-		upper, err := n.Vault().Object(broker.KindSecrets, strings.ToUpper(n.ObjectName()))
+		if !object.MatchString(n.ObjectName()) || !vault.MatchString(n.VaultAlias()) || n.Kind() != kind {
+			t.Fatalf("%q was accepted as %q", s, n)
+		}
+		for _, other := range kinds {
+			again, err := broker.ParseName(other, n.String())
+			if other == kind && (err != nil || again != n) || other != kind && err == nil {
+				t.Fatalf("%q parsed to %v, which parses to %v, %v", s, n, again, err)
+			}
+		}
+		upper, err := n.Vault().Object(kind, strings.ToUpper(n.ObjectName()))
 		if err != nil || upper != n.Base() {
 			t.Fatalf("the upper-case spelling of %v is %v, %v", n, upper, err)
-		}
-		if strings.ContainsAny(n.ObjectName(), "/%.\\ \x00") || n.ObjectName() == "" {
-			t.Fatalf("%q was accepted as %q", s, n.ObjectName())
 		}
 	})
 }

@@ -86,7 +86,7 @@ func (o GetSecretOptions) knows(s Secret) bool {
 	if o.KnownVersion != "" && o.KnownVersion == s.Name.Version() {
 		return true
 	}
-	return slices.Contains(o.KnownETags, "*") || slices.Contains(o.KnownETags, s.ETag())
+	return slices.Contains(o.KnownETags, "*") || len(o.KnownETags) > 0 && slices.Contains(o.KnownETags, s.ETag())
 }
 
 // ListSecrets returns a page of the vault's secrets that the caller may list,

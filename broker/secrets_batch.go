@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -47,23 +47,30 @@ func (b *Broker) BatchGetSecrets(ctx context.Context, c Caller, within Name, nam
 	if !ev.Decision.Allowed {
 		ev.Outcome = string(CodePolicyDenied)
 	}
+	defer b.join().leave()
 	results := make([]BatchResult, len(names))
-	var group errgroup.Group
-	group.SetLimit(batchParallel)
-	for i, n := range names {
+	ctx = c.errand(ctx)
+	read := func(i int) {
 		item, result := &ev.Items[i], &results[i]
-		if !item.Decision.Allowed {
+		if item.Decision.Allowed {
+			result.Value, result.Err = b.getCalmly(ctx, c, names[i], o.MaxAge, &item.Decision)
+		} else {
 			result.Err = &Error{Code: CodePolicyDenied}
-			item.Outcome = string(CodePolicyDenied)
-			continue
 		}
-		group.Go(func() error {
-			result.Value, result.Err = b.getCalmly(ctx, c, n, o.MaxAge, &item.Decision)
-			item.Outcome, item.Cached, item.Stale = outcome(result.Err), result.Value.Cached, result.Value.Stale
-			return nil
+		item.Outcome, item.Cached, item.Stale = outcome(result.Err), result.Value.Cached, result.Value.Stale
+	}
+	// A few take one name after another: most are cached, and cost less than a
+	// goroutine of their own would.
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(batchParallel, len(names)) {
+		readers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(names); i = int(next.Add(1)) - 1 {
+				read(i)
+			}
 		})
 	}
-	_ = group.Wait() // no function of it fails
+	readers.Wait()
 	if err := b.record(ctx, ev); err != nil {
 		return nil, err
 	}

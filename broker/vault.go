@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -35,27 +35,43 @@ type Secret struct {
 	RecoverableDays int32
 	// Managed: the secret backs a certificate of the same name.
 	Managed bool
+
+	// tag is the hash of ETag where it is known, as it is of what a cache keeps.
+	tag etag
 }
+
+// etag is what an ETag shows; the zero one is none.
+type etag [12]byte
 
 // ETag returns a quoted hash of the version, the time of its last update and
 // all that an update can change: Key Vault keeps the time in seconds, and two
 // updates within one must not look alike.
 func (s Secret) ETag() string {
-	h := sha256.New()
-	text := func(parts ...string) {
-		for _, p := range parts {
-			fmt.Fprintf(h, "%d:%s", len(p), p)
-		}
+	if s.tag == (etag{}) {
+		s.tag = s.hash()
 	}
-	text(s.Name.Version(), s.ContentType)
+	var b [2*len(s.tag) + 2]byte
+	hex.Encode(b[1:], s.tag[:])
+	b[0], b[len(b)-1] = '"', '"'
+	return string(b[:])
+}
+
+func (s Secret) hash() etag {
+	var buf [256]byte
+	b := buf[:0]
+	text := func(part string) { b = append(append(strconv.AppendInt(b, int64(len(part)), 10), ':'), part...) }
+	text(s.Name.Version())
+	text(s.ContentType)
 	for _, k := range slices.Sorted(maps.Keys(s.Tags)) {
-		text(k, s.Tags[k])
+		text(k)
+		text(s.Tags[k])
 	}
-	fmt.Fprint(h, "|", s.Enabled)
-	for _, t := range []time.Time{s.Updated, s.NotBefore, s.Expires} {
-		fmt.Fprint(h, "|", t.Unix()) // an unset time is none that can be set
+	b = strconv.AppendBool(append(b, '|'), s.Enabled)
+	for _, t := range [...]time.Time{s.Updated, s.NotBefore, s.Expires} {
+		b = strconv.AppendInt(append(b, '|'), t.Unix(), 10) // an unset time is none that can be set
 	}
-	return `"` + hex.EncodeToString(h.Sum(nil)[:12]) + `"`
+	sum := sha256.Sum256(b)
+	return etag(sum[:len(s.tag)])
 }
 
 // SecretValue is a secret with its value, and how fresh both are.
@@ -183,6 +199,10 @@ type FreshReader interface {
 	// GetSecretWithin is GetSecret with an answer that is at most maxAge old. 0
 	// asks the vault.
 	GetSecretWithin(ctx context.Context, name Name, maxAge time.Duration) (SecretValue, error)
+
+	// TTL is the most that an answer of GetSecret is old while the vault can be
+	// asked. 0 means that each asks the vault.
+	TTL() time.Duration
 }
 
 // Whole is all of a list: objects sorted by name, or versions newest first. The items are shared with others, and

@@ -32,8 +32,8 @@ ready() {
 }
 
 say 'a vault, and something that issues TLS certificates'
-keyward vault --data "$dir/vault" --addr 127.0.0.1:0 &> "$dir/vault.log" &
-keyward dev --data "$dir/dev" --grpc 127.0.0.1:0 --http 127.0.0.1:0 --vault 127.0.0.1:0 --admin 127.0.0.1:0 &> "$dir/dev.log" &
+"$KEYWARD" vault --data "$dir/vault" --addr 127.0.0.1:0 &> "$dir/vault.log" &
+"$KEYWARD" dev --data "$dir/dev" --grpc 127.0.0.1:0 --http 127.0.0.1:0 --vault 127.0.0.1:0 --admin 127.0.0.1:0 &> "$dir/dev.log" &
 ready vault ^ready$
 ready dev ^ready$
 

@@ -1,8 +1,6 @@
 package service
 
 import (
-	"context"
-
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -71,13 +69,25 @@ func (b bound) exceeded() error {
 	return &err
 }
 
-// boundUnary refuses a request that is larger than its method can need. It is
-// under authentication, so that a stranger's request is not weighed.
-func boundUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if m, ok := req.(proto.Message); ok {
-		if b := boundOf(info.FullMethod); proto.Size(m) > b.message {
-			return nil, b.exceeded()
-		}
+// check returns an error if req is larger than its method can need. It comes behind
+// authentication, so that a stranger's request is not weighed.
+func (b bound) check(req any) error {
+	if m, ok := req.(proto.Message); ok && proto.Size(m) > b.message {
+		return b.exceeded()
 	}
-	return next(ctx, req)
+	return nil
+}
+
+// boundedStream bounds the one request of a stream.
+type boundedStream struct {
+	grpc.ServerStream
+
+	bound bound
+}
+
+func (s boundedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return s.bound.check(m)
 }

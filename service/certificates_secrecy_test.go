@@ -44,6 +44,7 @@ const thiefPolicies = `
 // private key of a certificate by any method, whatever was done to it before and
 // whoever warmed the cache.
 func TestNoWayRoundDownload(t *testing.T) {
+	takesLong(t)
 	vault := localVault(t)
 	w := newWorld(t, withPolicies(t, thiefPolicies), func(_ *service.Config, c *broker.Config) {
 		c.Vaults = map[string]broker.Vault{"dev": {

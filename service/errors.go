@@ -184,6 +184,14 @@ var answers = map[broker.Code]answer{
 		grpc: codes.Unimplemented, level: slog.LevelDebug,
 		words: "this vault does not offer that",
 	},
+	broker.CodeStreamExpired: {
+		grpc: codes.Unavailable, level: slog.LevelDebug,
+		words: "the stream has had its time; watch again, with the versions that are known",
+	},
+	broker.CodeReaderTooSlow: {
+		grpc: codes.ResourceExhausted, level: slog.LevelInfo,
+		words: "the caller did not read what it was sent; watch again, and read on",
+	},
 	broker.CodeDeadlineExceeded: {
 		grpc: codes.DeadlineExceeded, level: slog.LevelDebug,
 		words: "the time for the call is over; a change may have happened",

@@ -22,3 +22,16 @@ func GRPC(s *Server) *grpc.Server { return s.grpc }
 
 // Services are those that a Server serves.
 var Services = services
+
+// SetWatches gives a principal another number of watches, and an event another time
+// to be read.
+func SetWatches(c *Config, most int, patience time.Duration) {
+	c.maxWatches, c.readerPatience = most, patience
+}
+
+// Strangers is how many connections have shown no credentials.
+func Strangers(s *Server) int {
+	s.strangers.mu.Lock()
+	defer s.strangers.mu.Unlock()
+	return s.strangers.oldest.Len()
+}

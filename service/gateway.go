@@ -5,13 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.opentelemetry.io/otel/attribute"
-	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
@@ -34,19 +32,25 @@ type gateway struct {
 	*Server
 
 	routes  routes
+	plain   route // of getSecret
+	secrets *secretService
 	form    *jsonForm
 	mux     *runtime.ServeMux
 	origins *http.CrossOriginProtection
 }
 
 func newGateway(
-	s *Server, secrets keywardv1.SecretServiceServer, keys keywardv1.KeyServiceServer,
+	s *Server, secrets *secretService, keys keywardv1.KeyServiceServer,
 	certificates keywardv1.CertificateServiceServer, access keywardv1.AccessServiceServer,
 ) (*gateway, error) {
-	g := &gateway{Server: s, form: newJSONForm(), origins: http.NewCrossOriginProtection()}
+	g := &gateway{Server: s, secrets: secrets, form: newJSONForm(), origins: http.NewCrossOriginProtection()}
 	var err error
 	if g.routes, err = newRoutes(services()...); err != nil {
 		return nil, err
+	}
+	var ok bool
+	if g.plain, ok = g.routes.of(http.MethodGet, getSecretTemplate); !ok {
+		return nil, errNoAnnotation
 	}
 	none := func(string) (string, bool) { return "", false }
 	g.mux = runtime.NewServeMux(
@@ -63,11 +67,20 @@ func newGateway(
 		runtime.WithMiddlewares(g.enter),
 	)
 	ctx := context.Background() // of which the generated code makes no use
-	return g, errors.Join(
+	err = errors.Join(
 		keywardv1.RegisterSecretServiceHandlerServer(ctx, g.mux, secrets),
 		keywardv1.RegisterKeyServiceHandlerServer(ctx, g.mux, keys),
 		keywardv1.RegisterCertificateServiceHandlerServer(ctx, g.mux, certificates),
 		keywardv1.RegisterAccessServiceHandlerServer(ctx, g.mux, access))
+	if err != nil {
+		return nil, err
+	}
+	for _, rt := range g.routes {
+		if rt.stream { // behind the others, whose place it takes
+			err = errors.Join(err, g.mux.HandlePath(rt.httpMethod, rt.template, g.watch))
+		}
+	}
+	return g, err
 }
 
 // headersKey is where enter finds what ServeHTTP took from the headers.
@@ -91,39 +104,40 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // its connection was cut off already
 	}
 	defer g.restCalls.leave()
-	began := time.Now()
 	c := &call{
 		method: noMethod,
+		began:  time.Now(),
 		caller: broker.Caller{
 			Transport: broker.TransportREST,
 			RequestID: requestID(r.Header.Values("X-Request-Id")),
-			Peer:      peerAddr(r.RemoteAddr),
 		},
+		conn:       connIn(r.Context()),
 		knownETags: etagsOf(r.Header.Values("If-None-Match")),
 	}
-	ctx := g.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	if c.conn != nil {
+		c.caller.Peer = c.conn.peer
+	} else {
+		c.caller.Peer = peerAddr(r.RemoteAddr)
+	}
 	// The span's name grows to the route's template once that is known, and
 	// never holds the path.
 	method := knownMethod(r.Method)
-	ctx, span := g.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String("http.request.method", method)))
-	ctx = withCall(ctx, c)
-	ctx = context.WithValue(ctx, headersKey{}, headers{
+	ctx, span := g.startSpan(r.Context(), propagation.HeaderCarrier(r.Header), method)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("http.request.method", method))
+	}
+	c.Context, c.span = context.WithValue(ctx, headersKey{}, headers{
 		credentials: authn.Credentials{Authorization: r.Header.Values("Authorization"), TLS: r.TLS},
 		reasons:     r.Header.Values(reasonHeader),
 		conditional: conditionOf(r.Header),
 		foreign:     g.origins.Check(r),
-	})
+	}), span
+	ctx = c
 	defer func() {
 		if p := recover(); p != nil {
 			g.write(ctx, w, g.refuse(ctx, recovered(p)), 0)
 		}
-		span.SetAttributes(attribute.String("rpc.response.status_code", codeName(c.code)))
-		if c.code == codes.Internal || c.code == codes.Unavailable {
-			span.SetStatus(otelcodes.Error, codeName(c.code))
-		}
-		g.metrics.observe(ctx, c, began)
-		span.End()
+		g.observe(c)
 	}()
 
 	h := w.Header()
@@ -141,6 +155,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// them (metadata, method override, timeouts, forms, trailers) has nothing
 	// left to read.
 	r = r.WithContext(ctx)
+	if isGetSecret(r) {
+		g.pass(w, r, g.plain, nil, g.getSecret)
+		return
+	}
 	r.Header = http.Header{}
 	r.Trailer = nil
 	g.mux.ServeHTTP(w, r)
@@ -159,28 +177,40 @@ func (g *gateway) describe(ctx context.Context, w http.ResponseWriter, r *http.R
 // enter is what a call passes between its route and its handler.
 func (g *gateway) enter(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
-		ctx, cancel := withDeadline(r.Context())
-		defer cancel()
-		r = r.WithContext(ctx)
-		if err := g.admit(w, r, params); err != nil {
-			g.refuseCall(ctx, g.mux, nil, w, r, err)
+		ctx := r.Context()
+		pattern, _ := runtime.HTTPPattern(ctx)
+		rt, ok := g.routes.of(r.Method, pattern.String())
+		if !ok {
+			g.write(ctx, w, g.refuse(ctx, errNoAnnotation), 0)
 			return
 		}
-		next(w, r, params)
+		g.pass(w, r, rt, params, next)
 	}
 }
 
-func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[string]string) error {
-	ctx := r.Context()
-	pattern, _ := runtime.HTTPPattern(ctx)
-	rt, ok := g.routes.of(r.Method, pattern.String())
-	if !ok {
-		return &broker.Error{Code: broker.CodeInternal, Err: errors.New("service: a route that no annotation has")}
+var errNoAnnotation = &broker.Error{Code: broker.CodeInternal, Err: errors.New("service: a route that no annotation has")}
+
+// pass lets a call through to the handler of its route, or not.
+func (g *gateway) pass(w http.ResponseWriter, r *http.Request, rt route, params map[string]string, next runtime.HandlerFunc) {
+	if c := callIn(r.Context()); !rt.stream { // that has no deadline
+		c.limit()
+		defer c.end()
 	}
+	if err := g.admit(w, r, rt, params); err != nil {
+		g.refuseCall(r.Context(), g.mux, nil, w, r, err)
+		return
+	}
+	next(w, r, params)
+}
+
+// admit checks what is common to all calls.
+func (g *gateway) admit(w http.ResponseWriter, r *http.Request, rt route, params map[string]string) error {
+	ctx := r.Context()
 	callIn(ctx).method = rt.rpc
-	span := trace.SpanFromContext(ctx)
-	span.SetName(rt.httpMethod + " " + rt.template)
-	span.SetAttributes(attribute.String("http.route", rt.template), attribute.String("rpc.method", rt.rpc[1:]))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetName(rt.httpMethod + " " + rt.template)
+		span.SetAttributes(attribute.String("http.route", rt.template), attribute.String("rpc.method", rt.rpc[1:]))
+	}
 
 	h, _ := ctx.Value(headersKey{}).(headers)
 	if h.foreign != nil {
@@ -202,6 +232,9 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request, params map[strin
 	}
 	if err := rt.checkQuery(r.URL.RawQuery); err != nil {
 		return err
+	}
+	if rt.bare && r.Body == http.NoBody {
+		return nil
 	}
 	bound := boundOf(rt.rpc)
 	body := &requestBody{ReadCloser: http.MaxBytesReader(w, r.Body, int64(bound.body)), bound: bound, path: params}
@@ -238,7 +271,7 @@ func showETag(ctx context.Context, w http.ResponseWriter, reply proto.Message) e
 	}
 	etag, known := got.GetSecret().GetEtag(), callIn(ctx).knownETags
 	w.Header().Set("ETag", etag)
-	if got.GetNotModified() && (slices.Contains(known, etag) || slices.Contains(known, "*")) {
+	if got.GetNotModified() && tagged(known, etag) {
 		w.Header().Del("Content-Type")
 		w.WriteHeader(http.StatusNotModified)
 	}

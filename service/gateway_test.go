@@ -2,10 +2,8 @@ package service_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -139,43 +137,4 @@ func TestRESTSpeaksBothHTTPVersions(t *testing.T) {
 			t.Errorf("HTTP/2 %v: %d over %s", h2, resp.StatusCode, resp.Proto)
 		}
 	}
-}
-
-// FuzzPath: whatever the path, the handler does not panic, answers in JSON, and
-// asks the vault for a canonical name only.
-func FuzzPath(f *testing.F) {
-	for _, p := range []string{
-		"/v1/vaults/dev/secrets/db", "/v1/vaults/dev/secrets/DB", "/v1/vaults/dev/secrets/..", "/v1/vaults/dev/secrets/a%2fb",
-		"/v1/vaults/dev/secrets/%2e%2e", "/v1/vaults/dev/secrets/a%00", "//", "*", "/v1/vaults/dev/secrets/db/versions/%30",
-		"/v1/vaults/dev/secrets/%", "/v1/vaults/dev/secrets/a%252fb", "/v1/vaults/dev/secrets/db?x=1#y", "/v1/vaults/dev%2fsecrets/db",
-	} {
-		f.Add("GET", p)
-	}
-	f.Add("PUT", "/v1/vaults/dev/secrets/db:x")
-	h, asked := fuzzGateway(f)
-	f.Fuzz(func(t *testing.T, method, path string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, "https://keyward"+path, strings.NewReader(`{"value":"x"}`))
-		if err != nil || !strings.HasPrefix(path, "/") {
-			t.Skip()
-		}
-		req.RemoteAddr = "127.0.0.1:1"
-		*asked = nil
-		rec := httptest.NewRecorder()
-		h.ServeHTTP(rec, req)
-		if rec.Code == http.StatusInternalServerError || rec.Header().Get("Content-Type") != "application/json" {
-			t.Errorf("%s %q: %d %s", method, path, rec.Code, rec.Body)
-		}
-		for _, n := range *asked {
-			if strings.ToLower(n) != n || strings.ContainsFunc(n, func(r rune) bool {
-				return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '/' && r != 'S'
-			}) {
-				t.Errorf("%s %q asked for %q", method, path, n)
-			}
-			// One spelling each: the path is the name but for case and escapes of
-			// its own characters.
-			if want := fmt.Sprint("/v1/", n); !strings.EqualFold(req.URL.Path, want) && !strings.HasPrefix(strings.ToLower(req.URL.Path), want) {
-				t.Errorf("%s %q asked for %q", method, path, n)
-			}
-		}
-	})
 }

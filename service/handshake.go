@@ -53,6 +53,15 @@ func (w watchedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	if err != nil && !errors.Is(err, io.EOF) { // a probe that connects and leaves
 		w.handshakes.fail(broker.TransportGRPC, "peer", raw.RemoteAddr().String(), "error", err)
 	}
+	if t, ok := info.(credentials.TLSInfo); ok && err == nil {
+		on := connOf(raw.RemoteAddr())
+		if on != nil {
+			on.tls = &t.State
+		}
+		if len(t.State.VerifiedChains) > 0 {
+			on.known() // clients keep connections that they do not use yet
+		}
+	}
 	return conn, info, err
 }
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -25,113 +25,108 @@ func open(fullMethod string) bool {
 		strings.HasPrefix(fullMethod, "/grpc.reflection.")
 }
 
-// answerUnary is outermost: it counts the call and turns its error into a
-// status.
-func (s *Server) answerUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	err = s.answer(ctx, info.FullMethod, func(ctx context.Context) error {
-		resp, err = next(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
-
-func (s *Server) answerStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return s.answer(stream.Context(), info.FullMethod, func(ctx context.Context) error {
-		// A stream, such as a watch of our health, would hold up the drain.
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.draining, cancel)()
-		return next(srv, callStream{stream, ctx})
-	})
-}
-
-// callStream is a stream whose context has the call.
-type callStream struct {
-	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // a ServerStream carries its context
-}
-
-func (s callStream) Context() context.Context { return s.ctx }
-
-func (s *Server) answer(ctx context.Context, method string, next func(context.Context) error) error {
-	began := time.Now()
-	c := &call{method: method, caller: grpcCaller(ctx)}
-	ctx = withCall(ctx, c)
-	err := next(ctx)
-	// The open services are grpc-go's own, and make their statuses themselves.
-	if _, ours := errors.AsType[*broker.Error](err); err != nil && (ours || !open(method)) {
-		err = s.refuse(ctx, err).Err()
-	}
-	c.code = status.Code(err)
-	s.metrics.observe(ctx, c, began)
-	return err
-}
-
-func recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			resp, err = nil, recovered(p)
-		}
-	}()
-	return next(ctx, req)
-}
-
-func recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+// unary is all that a call passes on its way to its method.
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, method grpc.UnaryHandler) (resp any, err error) {
+	c := s.begin(ctx, info.FullMethod)
 	defer func() {
 		if p := recover(); p != nil {
 			err = recovered(p)
 		}
+		if err = s.end(c, err); err != nil {
+			resp = nil
+		}
 	}()
-	return next(srv, stream)
+	c.limit()
+	defer c.end()
+	if err := s.vetGRPC(c); err != nil {
+		return nil, err
+	}
+	if err := boundOf(c.method).check(req); err != nil {
+		return nil, err
+	}
+	return method(c, req)
 }
 
-func deadlineUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	ctx, cancel := withDeadline(ctx)
-	defer cancel()
-	return next(ctx, req)
+// stream is unary for a stream, which has no deadline but its caller's. One, such as a
+// watch of our health, would hold up the drain.
+func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, method grpc.StreamHandler) (err error) {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	c := s.begin(ctx, info.FullMethod)
+	defer func() {
+		if p := recover(); p != nil {
+			err = recovered(p)
+		}
+		err = s.end(c, err)
+	}()
+	defer context.AfterFunc(s.draining, func() { cancel(errExpired) })()
+	if err := s.vetGRPC(c); err != nil {
+		return err
+	}
+	return method(srv, boundedStream{callStream{stream, c}, boundOf(c.method)})
 }
 
-func (s *Server) vetUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if !open(info.FullMethod) {
-		if err := s.vet(ctx, credentialsOf(ctx), metadata.ValueFromIncomingContext(ctx, reasonHeader)); err != nil {
-			return nil, err
+// callStream is a stream whose context is the call.
+type callStream struct {
+	grpc.ServerStream
+	call *call
+}
+
+func (s callStream) Context() context.Context { return s.call }
+
+// begin makes the call of ctx, and starts its span.
+func (s *Server) begin(ctx context.Context, method string) *call {
+	c := &call{method: method, began: time.Now()}
+	c.caller, c.conn = grpcCaller(ctx)
+	c.span = noSpan
+	if !open(method) {
+		ctx, c.span = s.startSpan(ctx, incoming{ctx}, method[1:])
+		if c.span.IsRecording() {
+			c.span.SetAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", method[1:]))
 		}
 	}
-	return next(ctx, req)
-}
-
-func (s *Server) vetStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if !open(info.FullMethod) {
-		ctx := stream.Context()
-		if err := s.vet(ctx, credentialsOf(ctx), metadata.ValueFromIncomingContext(ctx, reasonHeader)); err != nil {
-			return err
-		}
-	}
-	return next(srv, stream)
-}
-
-func credentialsOf(ctx context.Context) authn.Credentials {
-	c := authn.Credentials{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}
-	if p, ok := peer.FromContext(ctx); ok {
-		if t, ok := p.AuthInfo.(credentials.TLSInfo); ok {
-			c.TLS = &t.State
-		}
-	}
+	c.Context = ctx
 	return c
 }
 
-func grpcCaller(ctx context.Context) broker.Caller {
+// end counts the call and turns its error into a status.
+func (s *Server) end(c *call, err error) error {
+	// The open services are grpc-go's own, and make their statuses themselves.
+	if _, ours := errors.AsType[*broker.Error](err); err != nil && (ours || !open(c.method)) {
+		err = s.refuse(c, err).Err()
+	}
+	c.code = status.Code(err)
+	s.observe(c)
+	return err
+}
+
+func (s *Server) vetGRPC(c *call) error {
+	if open(c.method) {
+		return nil
+	}
+	return s.vet(c, credentialsOf(c), metadata.ValueFromIncomingContext(c, reasonHeader))
+}
+
+func credentialsOf(c *call) authn.Credentials {
+	given := authn.Credentials{Authorization: metadata.ValueFromIncomingContext(c, "authorization")}
+	if c.conn != nil {
+		given.TLS = c.conn.tls
+	}
+	return given
+}
+
+func grpcCaller(ctx context.Context) (broker.Caller, *conn) {
 	c := broker.Caller{
 		Transport: broker.TransportGRPC,
 		RequestID: requestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
 	}
-	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
-		c.Peer = peerAddr(p.Addr.String())
+	var on *conn
+	if p, ok := peer.FromContext(ctx); ok {
+		if on = connOf(p.Addr); on != nil {
+			c.Peer = on.peer
+		}
 	}
-	return c
+	return c, on
 }
 
 // noGzip refuses what a client compressed: to inflate it would cost before the

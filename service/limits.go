@@ -64,13 +64,18 @@ type limits struct {
 	failures   *buckets[netip.Prefix]
 	limited    metric.Int64Counter
 	now        func() time.Time
+	of         Limits
+}
+
+func (l Limits) validate() error {
+	if err := l.Principal.validate("Limits.Principal"); err != nil {
+		return err
+	}
+	return l.FailedAuthentication.validate("Limits.FailedAuthentication")
 }
 
 func newLimits(l Limits, mp metric.MeterProvider, now func() time.Time) (*limits, error) {
-	if err := l.Principal.validate("Limits.Principal"); err != nil {
-		return nil, err
-	}
-	if err := l.FailedAuthentication.validate("Limits.FailedAuthentication"); err != nil {
+	if err := l.validate(); err != nil {
 		return nil, err
 	}
 	limited, err := mp.Meter(scope).Int64Counter("keyward.calls.limited",
@@ -83,7 +88,25 @@ func newLimits(l Limits, mp metric.MeterProvider, now func() time.Time) (*limits
 		failures:   newBuckets[netip.Prefix](l.FailedAuthentication),
 		limited:    limited,
 		now:        now,
+		of:         l,
 	}, nil
+}
+
+// changed returns the limits that to asks for, with the buckets of those that are
+// as they were.
+func (l *limits) changed(to Limits) (*limits, error) {
+	if err := to.validate(); err != nil {
+		return nil, err
+	}
+	after := *l
+	after.of = to
+	if to.Principal != l.of.Principal {
+		after.principals = newBuckets[string](to.Principal)
+	}
+	if to.FailedAuthentication != l.of.FailedAuthentication {
+		after.failures = newBuckets[netip.Prefix](to.FailedAuthentication)
+	}
+	return &after, nil
 }
 
 // call takes a token of an authenticated caller, and returns an error if there

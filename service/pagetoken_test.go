@@ -2,22 +2,14 @@ package service_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"encoding/base64"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/keyward/keyward/broker"
-	"github.com/keyward/keyward/broker/brokertest"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 	"github.com/keyward/keyward/service"
-	"github.com/keyward/keyward/service/authn"
 )
 
 func withPageKey(b byte) option {
@@ -146,42 +138,4 @@ func TestPageTokens(t *testing.T) {
 	if grpcVerdict(err).reason != "BAD_PAGE_TOKEN" {
 		t.Errorf("another secret's: %v", err)
 	}
-}
-
-type everybody struct{}
-
-func (everybody) Authenticate(context.Context, authn.Credentials) (broker.Principal, error) {
-	return broker.Principal{ID: "fuzz"}, nil
-}
-
-// fuzzGateway returns a REST handler without a listener, and where the names
-// that reach its store are listed.
-func fuzzGateway(f *testing.F) (h http.Handler, asked *[]string) {
-	f.Helper()
-	vault, err := broker.VaultName("dev")
-	if err != nil {
-		f.Fatal(err)
-	}
-	asked = new([]string)
-	store := brokertest.NewSecretStore(vault)
-	store.SetHook(func(_ context.Context, _ string, n broker.Name) error {
-		*asked = append(*asked, n.String())
-		return nil
-	})
-	b, err := broker.New(broker.Config{Vaults: map[string]broker.Vault{"dev": {Secrets: store}}, Authorizer: brokertest.AllowAll{}, Auditor: &brokertest.Auditor{}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		f.Fatal(err)
-	}
-	s, err := service.New(service.Config{
-		Broker: b, Authenticator: everybody{},
-		TLS: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{{}}, PrivateKey: key}}},
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
-	return service.Gateway(s), asked
 }

@@ -26,8 +26,8 @@ type route struct {
 	query map[string]bool
 	// known lists them as a client is told of them.
 	known string
-	// bare: the route takes no body.
-	bare bool
+	// bare: the route takes no body. stream: its reply is many messages.
+	bare, stream bool
 	// patch is the type of the body where that is one field of the request.
 	patch protoreflect.MessageDescriptor
 }
@@ -68,7 +68,7 @@ func newRoutes(services ...protoreflect.ServiceDescriptor) (routes, error) {
 }
 
 func newRoute(md protoreflect.MethodDescriptor, rule *annotations.HttpRule) (route, error) {
-	r := route{rpc: fmt.Sprintf("/%s/%s", md.Parent().FullName(), md.Name()), query: make(map[string]bool), bare: rule.GetBody() == ""}
+	r := route{rpc: fmt.Sprintf("/%s/%s", md.Parent().FullName(), md.Name()), query: make(map[string]bool), bare: rule.GetBody() == "", stream: md.IsStreamingServer()}
 	switch p := rule.GetPattern().(type) {
 	case *annotations.HttpRule_Get:
 		r.httpMethod, r.template = http.MethodGet, p.Get

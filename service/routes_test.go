@@ -33,6 +33,7 @@ func TestRoutes(t *testing.T) {
 		"DELETE /v1/{name=vaults/*/deletedSecrets/*}":           "PurgeSecret",
 		"POST /v1/{name=vaults/*/secrets/*}:backup":             "BackupSecret",
 		"POST /v1/{parent=vaults/*}/secrets:restore":            "RestoreSecret",
+		"POST /v1/secrets:watch":                                "WatchSecrets",
 
 		"PUT /v1/{name=vaults/*/keys/*}":                       "CreateKey",
 		"POST /v1/{name=vaults/*/keys/*}:import":               "ImportKey",

@@ -20,27 +20,33 @@ type secretService struct {
 	broker *broker.Broker
 	pages  pageTokens
 	// refuse returns the status for an error of one item, and logs its cause.
-	refuse func(context.Context, error) *status.Status
+	refuse  func(context.Context, error) *status.Status
+	watches *watches
 }
 
 func (s *secretService) GetSecret(ctx context.Context, req *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
-	name, err := broker.ParseName(broker.KindSecrets, req.GetName())
-	if err != nil {
-		return nil, err
-	}
-	maxAge, err := ageOf("max_age", req.GetMaxAge())
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.broker.GetSecret(ctx, caller(ctx), name, broker.GetSecretOptions{
-		MaxAge:       maxAge,
-		KnownVersion: req.GetKnownVersion(),
-		KnownETags:   callIn(ctx).knownETags,
-	})
+	v, err := s.get(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	return valueProto(v), nil
+}
+
+// get is GetSecret without the reply; see grpcSecrets and gateway.getSecret.
+func (s *secretService) get(ctx context.Context, req *keywardv1.GetSecretRequest) (broker.SecretValue, error) {
+	name, err := broker.ParseName(broker.KindSecrets, req.GetName())
+	if err != nil {
+		return broker.SecretValue{}, err
+	}
+	maxAge, err := ageOf("max_age", req.GetMaxAge())
+	if err != nil {
+		return broker.SecretValue{}, err
+	}
+	return s.broker.GetSecret(ctx, caller(ctx), name, broker.GetSecretOptions{
+		MaxAge:       maxAge,
+		KnownVersion: req.GetKnownVersion(),
+		KnownETags:   callIn(ctx).knownETags,
+	})
 }
 
 func (s *secretService) ListSecrets(ctx context.Context, req *keywardv1.ListSecretsRequest) (*keywardv1.ListSecretsResponse, error) {
@@ -91,7 +97,7 @@ func valueProto(v broker.SecretValue) *keywardv1.GetSecretResponse {
 }
 
 func secretProto(s broker.Secret) *keywardv1.Secret {
-	p := &keywardv1.Secret{
+	return &keywardv1.Secret{
 		Name:            s.Name.Base().String(),
 		Version:         s.Name.Version(),
 		ContentType:     s.ContentType,
@@ -104,12 +110,17 @@ func secretProto(s broker.Secret) *keywardv1.Secret {
 		RecoveryLevel:   s.RecoveryLevel,
 		RecoverableDays: s.RecoverableDays,
 		Managed:         s.Managed,
+		Etag:            versionETag(s),
 	}
-	// Without its version an etag would equal none that a Get returns.
-	if p.Version != "" {
-		p.Etag = s.ETag()
+}
+
+// versionETag returns the etag of s, or "" in a list: without its version it would equal
+// none that a Get returns.
+func versionETag(s broker.Secret) string {
+	if s.Name.Version() == "" {
+		return ""
 	}
-	return p
+	return s.ETag()
 }
 
 func secretProtos(all []broker.Secret) []*keywardv1.Secret {

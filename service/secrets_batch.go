@@ -12,6 +12,13 @@ import (
 const allVaults = "vaults/-"
 
 func (s *secretService) BatchGetSecrets(ctx context.Context, req *keywardv1.BatchGetSecretsRequest) (*keywardv1.BatchGetSecretsResponse, error) {
+	return s.batch(ctx, req, valueProto)
+}
+
+// batch is BatchGetSecrets, with what a value becomes.
+func (s *secretService) batch(
+	ctx context.Context, req *keywardv1.BatchGetSecretsRequest, reply func(broker.SecretValue) *keywardv1.GetSecretResponse,
+) (*keywardv1.BatchGetSecretsResponse, error) {
 	var within broker.Name
 	if req.GetParent() != allVaults {
 		var err error
@@ -27,13 +34,14 @@ func (s *secretService) BatchGetSecrets(ctx context.Context, req *keywardv1.Batc
 	if len(asked) == 0 || len(asked) > broker.MaxBatch {
 		return nil, &broker.Error{Code: broker.CodeBadField, Field: "names", Message: fmt.Sprintf("a batch has 1 to %d names", broker.MaxBatch)}
 	}
-	results := make([]*keywardv1.BatchGetSecretsResult, len(asked))
+	results, made := make([]*keywardv1.BatchGetSecretsResult, len(asked)), make([]keywardv1.BatchGetSecretsResult, len(asked))
 	// What is no name of parent is that item's error, and not asked for. places
 	// are those of the others in results.
 	var names []broker.Name
 	var places []int
 	for i, text := range asked {
-		results[i] = &keywardv1.BatchGetSecretsResult{Name: text}
+		results[i] = &made[i]
+		results[i].Name = text
 		name, err := parseWithin(within, text)
 		if err != nil {
 			s.fail(ctx, results[i], err)
@@ -51,7 +59,7 @@ func (s *secretService) BatchGetSecrets(ctx context.Context, req *keywardv1.Batc
 				s.fail(ctx, results[places[i]], g.Err)
 				continue
 			}
-			results[places[i]].Result = &keywardv1.BatchGetSecretsResult_Response{Response: valueProto(g.Value)}
+			results[places[i]].Result = &keywardv1.BatchGetSecretsResult_Response{Response: reply(g.Value)}
 		}
 	}
 	return &keywardv1.BatchGetSecretsResponse{Results: results}, nil

@@ -32,14 +32,14 @@ func (s *Server) Serve(ctx context.Context, grpcListener, httpListener net.Liste
 	}
 	errs := make(chan error, 2)
 	go func() {
-		err := s.grpc.Serve(grpcListener)
+		err := s.grpc.Serve(s.strangers.listen(grpcListener))
 		if errors.Is(err, grpc.ErrServerStopped) {
 			err = nil
 		}
 		errs <- err
 	}()
 	go func() {
-		err := s.http.ServeTLS(httpListener, "", "")
+		err := s.http.ServeTLS(s.strangers.listen(httpListener), "", "")
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}

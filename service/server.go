@@ -16,10 +16,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
@@ -31,7 +31,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
-	"google.golang.org/grpc/stats"
 
 	"github.com/keyward/keyward/broker"
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
@@ -45,6 +44,8 @@ const (
 	// cutOff is how long handlers may take to notice that they were cut off.
 	cutOff    = 5 * time.Second
 	maxHeader = 32 << 10 // bytes
+	// streamWorkers are the goroutines that are kept for gRPC calls.
+	streamWorkers = 32
 )
 
 // Config is what a Server is made of.
@@ -79,28 +80,29 @@ type Config struct {
 	// tracestate; baggage is not taken.
 	Propagator propagation.TextMapPropagator
 
-	now func() time.Time // the limits' clock, in tests
+	now            func() time.Time // the limits' clock, in tests
+	maxWatches     int              // in tests
+	readerPatience time.Duration    // in tests
 }
 
 // Server serves keyward.v1 over gRPC and REST. Its methods may be called
 // concurrently.
 type Server struct {
-	broker        *broker.Broker
-	authenticator authn.Authenticator
-	limits        *limits
-	log           *slog.Logger
-	tracer        trace.Tracer
-	propagator    propagation.TextMapPropagator
-	metrics       callMetrics
+	broker     *broker.Broker
+	admission  atomic.Pointer[admission]
+	admitting  sync.Mutex // held by who changes admission
+	log        *slog.Logger
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator
+	metrics    *callMetrics
+	strangers  *strangers
 
 	grpc         *grpc.Server
 	http         *http.Server
 	health       *health.Server
 	drainNotice  time.Duration
 	drainTimeout time.Duration
-	// methods are the registered ones: no other makes a span.
-	methods map[string]bool
-	state   atomic.Int32
+	state        atomic.Int32
 	// restCalls are what the end of the drain waits for.
 	restCalls handlers
 	// draining ends with the time for new calls, and with it the streams.
@@ -148,41 +150,43 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
+	strangers, err := newStrangers(c.MeterProvider)
+	if err != nil {
+		return nil, err
+	}
 	pages, err := newPageTokens(c.PageTokenKey)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		broker:        c.Broker,
-		authenticator: c.Authenticator,
-		limits:        lim,
-		log:           c.Logger,
-		tracer:        c.TracerProvider.Tracer(scope),
-		propagator:    c.Propagator,
-		metrics:       metrics,
-		health:        health.NewServer(),
-		drainNotice:   c.DrainNotice,
-		drainTimeout:  cmp.Or(c.DrainTimeout, defaultDrainTimeout),
-		methods:       make(map[string]bool),
+		broker:       c.Broker,
+		log:          c.Logger,
+		tracer:       c.TracerProvider.Tracer(scope),
+		propagator:   c.Propagator,
+		metrics:      metrics,
+		strangers:    strangers,
+		health:       health.NewServer(),
+		drainNotice:  c.DrainNotice,
+		drainTimeout: cmp.Or(c.DrainTimeout, defaultDrainTimeout),
 	}
+	s.admission.Store(&admission{authenticator: c.Authenticator, limits: lim})
 	s.draining, s.startDrain = context.WithCancel(context.Background())
-	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse}
+	watches, err := newWatches(c, s.authenticate)
+	if err != nil {
+		return nil, err
+	}
+	secrets := &secretService{broker: c.Broker, pages: pages, refuse: s.refuse, watches: watches}
 	s.grpc = s.newGRPC(c, shakes)
 	keys := &keyService{broker: c.Broker, pages: pages}
 	certificates := &certificateService{broker: c.Broker, pages: pages}
 	access := &accessService{broker: c.Broker}
-	keywardv1.RegisterSecretServiceServer(s.grpc, secrets)
+	keywardv1.RegisterSecretServiceServer(s.grpc, grpcSecrets{secrets})
 	keywardv1.RegisterKeyServiceServer(s.grpc, keys)
 	keywardv1.RegisterCertificateServiceServer(s.grpc, certificates)
 	keywardv1.RegisterAccessServiceServer(s.grpc, access)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)
-	}
-	for service, info := range s.grpc.GetServiceInfo() {
-		for _, m := range info.Methods {
-			s.methods["/"+service+"/"+m.Name] = true
-		}
 	}
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 
@@ -194,42 +198,29 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// newGRPC returns the gRPC server. Its interceptors are listed here and nowhere
-// else; the gateway takes the same steps in ServeHTTP and enter.
+// newGRPC returns the gRPC server. The gateway takes the same steps in ServeHTTP and
+// pass as its interceptors do.
 func (s *Server) newGRPC(c Config, shakes handshakes) *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(shakes.grpc(credentials.NewTLS(strict(c.TLS, "h2")))),
-		grpc.StatsHandler(otelgrpc.NewServerHandler(
-			otelgrpc.WithTracerProvider(c.TracerProvider),
-			otelgrpc.WithPropagators(c.Propagator),
-			// keyward.calls counts; and the library would count by whatever
-			// method name a client makes up.
-			otelgrpc.WithMeterProvider(metricnoop.NewMeterProvider()),
-			otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool {
-				return s.methods[i.FullMethodName] && !open(i.FullMethodName)
-			}),
-		)),
-		grpc.ChainUnaryInterceptor(
-			s.answerUnary,
-			recoverUnary,
-			deadlineUnary,
-			s.vetUnary,
-			boundUnary,
-		),
-		grpc.ChainStreamInterceptor(
-			s.answerStream,
-			recoverStream,
-			s.vetStream,
-		),
+		grpc.UnaryInterceptor(s.unary),
+		grpc.StreamInterceptor(s.stream),
 		grpc.RPCDecompressor(noGzip{}), //nolint:staticcheck // the one way to have none: exporters register gzip for all
 		grpc.MaxConcurrentStreams(100),
+		// A goroutine of its own for each call grows its stack anew each time, which is
+		// a quarter of what a bare server does. These keep theirs; whoever comes when
+		// all are busy has one made. grpc-go calls the option experimental.
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeader),
+		// A connection that does nothing holds no buffer for what it could be sent,
+		// and a small one for what it could send.
+		grpc.ReadBufferSize(4<<10),
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle:     5 * time.Minute,
-			MaxConnectionAge:      10 * time.Minute,
-			MaxConnectionAgeGrace: 30 * time.Second,
+			MaxConnectionAge:      connectionAge,
+			MaxConnectionAgeGrace: connectionGrace,
 			Time:                  time.Minute,
 			Timeout:               10 * time.Second,
 		}),
@@ -253,5 +244,6 @@ func (s *Server) newHTTP(c Config, shakes handshakes, h http.Handler) *http.Serv
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          shakes.http(),
+		ConnContext:       withConn,
 	}
 }

@@ -19,16 +19,21 @@ func strict(base *tls.Config, protocols ...string) *tls.Config {
 	if c.ClientCAs == nil {
 		c.ClientAuth = tls.NoClientCert
 	}
-	if get := base.GetConfigForClient; get != nil {
-		c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-			chosen, err := get(h)
-			if chosen == nil || err != nil {
-				return nil, err
-			}
-			chosen = chosen.Clone()
-			chosen.GetConfigForClient = nil
-			return strict(chosen, protocols...), nil
+	get := base.GetConfigForClient
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if on, ok := h.Conn.(*conn); ok {
+			on.takeTurn()
 		}
+		if get == nil {
+			return nil, nil //nolint:nilnil // means c
+		}
+		chosen, err := get(h)
+		if chosen == nil || err != nil {
+			return nil, err
+		}
+		chosen = chosen.Clone()
+		chosen.GetConfigForClient = nil
+		return strict(chosen, protocols...), nil
 	}
 	return c
 }

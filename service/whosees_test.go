@@ -69,6 +69,7 @@ permit (principal == Workload::"spiffe://example.org/admin", action, resource);`
 // role, on a secret, key or certificate that is there, one that is not, and one that
 // is deleted.
 func TestWhoSeesWhat(t *testing.T) {
+	takesLong(t)
 	var policies strings.Builder
 	for _, r := range roles {
 		policies.WriteString(r.policies)

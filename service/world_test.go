@@ -528,3 +528,12 @@ func clientLeaf(uris ...string) *x509.Certificate {
 	}
 	return c
 }
+
+// takesLong leaves a test out of a short run, as under the race detector: it makes
+// one call after another, of which others make the same at once.
+func takesLong(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long: go test runs it, and go test -short does not")
+	}
+}

@@ -94,7 +94,7 @@ func (w *writer) checkpoint(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("audit: a checkpoint cannot be signed: %w", err)
 	}
 	e := ownEvent(ActionCheckpoint, now)
-	record, err := encode(e, note)
+	record, err := encode(nil, e, note)
 	if err != nil {
 		return err
 	}

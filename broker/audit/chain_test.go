@@ -40,7 +40,7 @@ func made(t testing.TB, n int) [][]byte {
 			Action: broker.ActionGetSecret, Resource: name, Outcome: broker.OutcomeOK,
 			Decision: broker.Decision{Allowed: true, Policies: []string{"pay.cedar:3:1"}, PolicySet: strings.Repeat("5e", 32)},
 		}
-		record, err := encode(e, "")
+		record, err := encode(nil, e, "")
 		if err != nil {
 			t.Fatal(err)
 		}

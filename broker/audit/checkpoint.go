@@ -198,7 +198,7 @@ func checkLine(k link, keys *Keys) (Checkpoint, error) {
 	if c.Seq != k.seq-1 || c.Hash != k.prev {
 		return c, fmt.Errorf("it is of another place or log: it says that record %d is the last before it", c.Seq)
 	}
-	record, err := encode(ownEvent(ActionCheckpoint, c.Time), k.note)
+	record, err := encode(nil, ownEvent(ActionCheckpoint, c.Time), k.note)
 	if err != nil {
 		return c, err
 	}

@@ -138,7 +138,12 @@ type entry struct {
 	state atomic.Int32
 	done  chan error // of one
 	timer *time.Timer
+	buf   []byte // for the record
 }
+
+// maxKept is how large a buffer may be that is kept for the next record: a list's is
+// not.
+const maxKept = 4 << 10
 
 // The states of an entry: who comes first, the writer or the end of the wait.
 const (
@@ -186,11 +191,11 @@ func Open(c Config) (*Log, error) {
 // An error comes within 250 ms. The record may be in the file all the same, if
 // it could be written but not synced, or not in time.
 func (l *Log) Record(ctx context.Context, e broker.Event) error {
-	record, err := encode(e, "")
+	w, _ := l.entries.Get().(*entry)
+	record, err := encode(w.buf[:0], e, "")
 	if err != nil {
 		return err
 	}
-	w, _ := l.entries.Get().(*entry)
 	w.record = record
 	if l.config.Mirror != nil {
 		told := e
@@ -224,6 +229,9 @@ func (l *Log) Record(ctx context.Context, e broker.Event) error {
 		}
 	}
 	w.timer.Stop()
+	if cap(record) <= maxKept {
+		w.buf = record
+	}
 	w.toWrite = toWrite{}
 	l.entries.Put(w)
 	return err

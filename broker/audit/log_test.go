@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -214,13 +215,17 @@ func TestConcurrentWritersAndReopen(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.jsonl")
 			const writers, each, times = 8, 20, 3
+			var acknowledged atomic.Int64
 			for range times {
 				l := open(t, audit.Config{Path: path, Sync: s})
 				var wg sync.WaitGroup
 				for w := range writers {
 					wg.Go(func() {
 						for range each {
-							if err := l.Record(t.Context(), event(fmt.Sprintf("w%d", w))); err != nil {
+							switch err := l.Record(t.Context(), event(fmt.Sprintf("w%d", w))); {
+							case err == nil:
+								acknowledged.Add(1)
+							case !strings.Contains(err.Error(), "look at its disk"): // a busy one is slow, and may have it
 								t.Error(err)
 							}
 						}
@@ -231,14 +236,18 @@ func TestConcurrentWritersAndReopen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			records := verify(t, lines(t, path))
-			if len(records) != writers*each*times {
-				t.Errorf("%d records, want %d", len(records), writers*each*times)
-			}
-			for i, r := range records {
+			var written int64
+			for i, r := range verify(t, lines(t, path)) {
+				if r == fmt.Sprint(i+1) { // the log's own, that it is well again
+					continue
+				}
+				written++
 				if !strings.HasPrefix(r, fmt.Sprintf("%dw", i+1)) {
 					t.Fatalf("record %d is %q", i+1, r)
 				}
+			}
+			if written < acknowledged.Load() || written > writers*each*times || acknowledged.Load() < writers*each*times/2 {
+				t.Errorf("%d records of %d, and %d were acknowledged", written, writers*each*times, acknowledged.Load())
 			}
 		})
 	}

@@ -89,7 +89,7 @@ func FuzzRoundTrip(f *testing.F) {
 		if on(14) {
 			note, want.Checkpoint = group, utf8Of(group)
 		}
-		record, err := encode(e, note)
+		record, err := encode(nil, e, note)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,14 +51,14 @@ func questionOf(q *broker.Question) *Question {
 // recordLen is about what a record takes.
 const recordLen = 640
 
-// encode returns the record of e without the braces, seq and prev, which only
+// encode appends the record of e without the braces, seq and prev, which only
 // its place in the log gives it. note is that of a checkpoint.
 //
 // Each line has all members in this order, but for phase, breakGlass, question,
 // items and checkpoint: who reads the log need not ask whether one is there.
 // Every call pays for it, so it is written by hand.
-func encode(e broker.Event, note string) ([]byte, error) {
-	b := make([]byte, 0, recordLen)
+func encode(b []byte, e broker.Event, note string) ([]byte, error) {
+	b = slices.Grow(b, recordLen)
 	b = append(b, `"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","principal":`...)
@@ -132,6 +132,9 @@ func appendStrings(b []byte, all []string) []byte {
 
 // appendMap appends an object, sorted by its names.
 func appendMap(b []byte, m map[string]string) []byte {
+	if len(m) == 0 { // as most calls have it; to sort nothing costs, too
+		return append(b, "{}"...)
+	}
 	b = append(b, '{')
 	for i, name := range slices.Sorted(maps.Keys(m)) {
 		if i > 0 {

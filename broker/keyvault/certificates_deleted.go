@@ -3,8 +3,6 @@ package keyvault
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"errors"
 	"net/http"
 	"time"
 
@@ -88,22 +86,12 @@ func (c *Client) PurgeCertificate(ctx context.Context, name broker.Name) error {
 
 // BackupCertificate implements broker.CertificateStore, as BackupSecret does.
 func (c *Client) BackupCertificate(ctx context.Context, name broker.Name) (broker.Value, error) {
-	asked := time.Now()
-	tooLarge := &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
-	blob, err := invokeCertificates(ctx, c, call{
-		operation: "BackupCertificate", method: http.MethodPost, path: certificatePath(name) + "/backup",
-		repeat: ifFailed, timeout: makingTimeout,
-		limit: int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame, tooLong: tooLarge,
-	}, func(w Backup) (broker.Value, error) {
-		if w.Value == nil || w.Value.Len() == 0 {
-			return broker.Value{}, errors.New("a backup without its blob")
-		}
-		return w.Value.Value, nil
-	})
-	if err == nil && blob.Len() > broker.MaxBackupLen {
-		return broker.Value{}, tooLarge
+	if c.managedHSM {
+		return broker.Value{}, errNoCertificates()
 	}
-	return blob, c.moves.judge(name, live, asked, err)
+	return c.backup(ctx, name, call{
+		operation: "BackupCertificate", path: certificatePath(name), certificates: true, timeout: makingTimeout,
+	})
 }
 
 // RestoreCertificate implements broker.CertificateStore. It is never tried twice:

@@ -29,6 +29,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
@@ -57,6 +58,8 @@ type Config struct {
 	Scope string
 	// APIVersion is DefaultAPIVersion if empty.
 	APIVersion string
+	// Budget bounds how much the vault is asked for.
+	Budget Budget
 	// RootCAs verify the vault; nil means the system's.
 	RootCAs *x509.CertPool
 	// Transport replaces the pooled one, for a vault in this process. RootCAs
@@ -79,6 +82,11 @@ type Config struct {
 // deadline, or the call fails at once and says in RetryAfter how long it would
 // have been.
 //
+// Calls pass a gate, which holds them to the Budget, and back while the vault
+// throttles or fails: the interactive first (broker.Errand), and principals in
+// turn. Who cannot pass before its deadline is told CodeVaultThrottled or
+// CodeVaultUnavailable at once.
+//
 // A delete and a recovery settle after Key Vault has answered. Until then the
 // Client answers CodeSecretInTransition, CodeKeyInTransition or
 // CodeCertificateInTransition where the vault has found nothing, for the changes
@@ -90,6 +98,8 @@ type Client struct {
 	managedHSM bool
 	tokens     TokenSource
 	http       *http.Client
+	gate       *gate
+	watched    metric.Registration // of the gate
 	moves      *moves
 	log        *slog.Logger
 	telemetry  *telemetry
@@ -131,9 +141,25 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("keyvault: %w", err)
 	}
 	if c.Transport == nil {
-		c.Transport = newPool(c.RootCAs, tel.opened)
+		connections, err := newPoolTelemetry(tel, c.MeterProvider)
+		if err != nil {
+			return nil, fmt.Errorf("keyvault: %w", err)
+		}
+		c.Transport = newPool(c.RootCAs, patient, connections)
+	}
+	_, azure := IsManagedHSM(origin.Hostname())
+	bucket, err := c.Budget.bucket(azure, c.ManagedHSM)
+	if err != nil {
+		return nil, err
+	}
+	gate := newGate(bucket)
+	watched, err := tel.watchGate(c.MeterProvider.Meter(instrumentation), gate)
+	if err != nil {
+		return nil, fmt.Errorf("keyvault: %w", err)
 	}
 	return &Client{
+		gate:       gate,
+		watched:    watched,
 		origin:     origin,
 		scope:      c.Scope,
 		apiVersion: c.APIVersion,
@@ -151,8 +177,17 @@ func New(c Config) (*Client, error) {
 	}, nil
 }
 
-// Close closes the connections that no call is using.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Close closes the connections, and ends what the metrics show of the vault now.
+// Calls fail after it, and those that are under way may.
+func (c *Client) Close() {
+	if p, ok := c.http.Transport.(*pool); ok {
+		p.close()
+	}
+	c.http.CloseIdleConnections()
+	if err := c.watched.Unregister(); err != nil {
+		otel.Handle(err)
+	}
+}
 
 // call is one operation of a vault.
 type call struct {

@@ -1,9 +1,13 @@
 package keyvault
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,38 +82,135 @@ func FuzzNextQuery(f *testing.F) {
 }
 
 // Whatever a vault answers, the error is bounded, of one line, and tells the
-// client nothing of it.
+// client nothing of it: its code, field and words follow from the status and the
+// vault's codes alone, and its words are ours.
 func FuzzRefusal(f *testing.F) {
-	f.Add("", 403, []byte(`{"error":{"code":"Forbidden","message":"x","innererror":{"code":"SecretDisabled"}}}`))
-	f.Add("GetDeletedSecret", 404, []byte(`{"error":{"code":"SecretNotFound","message":"https://v/secrets/x"}}`))
-	f.Add("RestoreSecret", 400, []byte(`{"error":{"code":"Malformed backup blob","message":"x"}}`))
-	f.Add("PurgeSecret", 403, []byte(`{"error":{"code":"Forbidden","message":"x"}}`))
-	f.Add("", 500, []byte("<html>"))
-	f.Add("RestoreSecret", 409, []byte(`{"error":{"innererror":null}}`))
-	f.Fuzz(func(t *testing.T, operation string, status int, body []byte) {
-		e := refusal(call{operation: operation}, reply{status: status, header: http.Header{}, body: body})
+	operations := []string{"", restoreSecret, purgeSecret, "GetDeletedSecret", restoreKey, restoreCertificate, "Sign"}
+	for i := range operations {
+		for _, body := range []string{
+			`{"error":{"code":"Forbidden","message":"x","innererror":{"code":"SecretDisabled"}}}`,
+			`{"error":{"code":"Forbidden","message":"does not have keys get permission on key vault 'v;location=x'","innererror":{"code":"ForbiddenByRbac"}}}`,
+			`{"error":{"code":"SecretNotFound","message":"https://v/secrets/x"}}`,
+			`{"error":{"code":"Malformed backup blob","message":"x"}}`, `{"error":{"code":"BadParameter","message":"a\nb"}}`,
+			`{"error":{"code":"Conflict","message":"x","innererror":{"code":"ObjectIsDeletedButRecoverable"}}}`,
+			`{"error":{"code":"Unauthorized","message":"AKV10032: Invalid issuer. Expected one of https://sts.windows.net/x"}}`,
+			`{"error":{"innererror":null}}`, "<html>", "",
+		} {
+			for _, status := range []int{400, 401, 403, 404, 409, 429, 500} {
+				f.Add(uint8(i), uint8(i), status, false, "0", []byte(body))
+			}
+		}
+	}
+	f.Add(uint8(0), uint8(0), 429, true, "Wed, 21 Oct 2099 07:28:00 GMT", []byte{})
+	f.Add(uint8(0), uint8(0), 503, true, "9223372036854775808", []byte{})
+	words := clientWords()
+	f.Fuzz(func(t *testing.T, operation, noun uint8, status int, sent bool, after string, body []byte) {
+		k := call{operation: operations[int(operation)%len(operations)], keys: noun%3 == 1, certificates: noun%3 == 2}
+		if sent {
+			k.body = []byte("{}")
+		}
+		r := reply{status: status, header: http.Header{"Retry-After": {after}}, body: body}
+		e := refusal(k, r)
+		if wait, ok := retryAfter(r.header); wait < 0 || wait > maxRetryAfter || !ok && wait != 0 {
+			t.Errorf("Retry-After %q: %v", after, wait)
+		}
 		if e.Code == "" || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
 			t.Errorf("%+v", e)
 		}
 		if text := e.Error(); len(text) > 1000 || strings.ContainsAny(text, "\r\n") || strings.Contains(text, "://") {
 			t.Errorf("unfit for the log: %q", text)
 		}
-		if strings.Contains(e.Message, "/") {
+		if e.Message != "" && !words[e.Message] {
 			t.Errorf("the client is told %q", e.Message)
+		}
+		// The vault's message, which may hold anything, changes nothing of that; and
+		// is not kept where it may repeat what was sent.
+		b := errorBody(body)
+		b.Message = "canary-5e9b1f"
+		text, err := json.Marshal(ErrorReply{Error: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.body = text
+		other := refusal(k, r)
+		if other.Code != e.Code || other.RetryAfter != e.RetryAfter || other.Field != e.Field || other.Message != e.Message {
+			t.Errorf("%+v became %+v with another message", e, other)
+		}
+		if sent && strings.Contains(other.Error(), b.Message) {
+			t.Errorf("the log repeats what was sent: %v", other)
 		}
 	})
 }
 
-// What is decoded from a challenge is JSON, and bounded.
+// clientWords are all that clients are told of refusals.
+func clientWords() map[string]bool {
+	words := map[string]bool{}
+	for _, m := range slices.Concat(meanings, keyMeanings, certificateMeanings) {
+		words[m.words] = true
+	}
+	return words
+}
+
+// What is decoded from a challenge is JSON and bounded, and stands in it; and what
+// was put there, in whichever of base64's spellings, is what is decoded.
 func FuzzClaims(f *testing.F) {
-	f.Add(`Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net"`)
-	f.Add(`Bearer realm="", error="insufficient_claims", claims="eyJhIjoxfQ=="`)
-	f.Add(`bearer error=insufficient_claims, claims=eyJhIjoxfQ`)
-	f.Add(`Bearer claims="`)
-	f.Fuzz(func(t *testing.T, challenge string) {
-		claims := claimsOf(http.Header{"Www-Authenticate": {challenge}})
-		if claims != "" && (!json.Valid([]byte(claims)) || len(claims) > maxClaimsLen) {
-			t.Errorf("claims %q", claims)
+	f.Add(`Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net"`, []byte(`{"a":1}`))
+	f.Add(`Bearer realm="", error="insufficient_claims", claims="eyJhIjoxfQ=="`, []byte(`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`))
+	f.Add(`bearer error=insufficient_claims, claims=eyJhIjoxfQ`, []byte(`"\u00ff~?"`))
+	f.Add(`Bearer claims="`, []byte("[]"))
+	encodings := []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding}
+	f.Fuzz(func(t *testing.T, challenge string, claims []byte) {
+		if got := claimsOf(http.Header{"Www-Authenticate": {challenge}}); got != "" {
+			stands := func(e *base64.Encoding) bool { return strings.Contains(challenge, e.EncodeToString([]byte(got))) }
+			if !json.Valid([]byte(got)) || len(got) > maxClaimsLen || !slices.ContainsFunc(encodings, stands) && !strings.ContainsAny(challenge, "\r\n") {
+				t.Errorf("%q has the claims %q", challenge, got)
+			}
+		}
+		if !json.Valid(claims) || len(claims) > maxClaimsLen/2 {
+			return
+		}
+		for _, e := range encodings {
+			for _, quote := range []string{`"`, ""} {
+				text := `Bearer authorization="https://login.windows.net/t", error=` + quote + "insufficient_claims" + quote + ", claims=" + quote + e.EncodeToString(claims) + quote
+				// A challenge that is none of ours changes nothing of it.
+				if got := claimsOf(http.Header{"Www-Authenticate": {"Basic " + challenge, text}}); got != string(claims) {
+					t.Errorf("%s has the claims %q, want %q", text, got, claims)
+				}
+			}
+		}
+	})
+}
+
+// Whatever a token endpoint answers, what is kept of it for the log is codes
+// alone: its words, which name tenants and applications, change nothing of it but
+// the advice.
+func FuzzTokenRefusal(f *testing.F) {
+	for _, body := range []string{
+		`{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.","error_codes":[7000215]}`,
+		`{"error":"invalid_client","error_description":"AADSTS700016: Application 'x' not found","error_codes":[]}`,
+		`{"error":"unauthorized_client","error_codes":[1,2,3,4,5]}`, `{"error":"a b\nc","error_codes":[-1]}`,
+		`{"error":"invalid_request","error_description":"Identity not found"}`, `{"statusCode":400,"message":"No managed identity found"}`, "<html>", "null", "",
+	} {
+		for _, status := range []int{400, 401, 403, 429, 500} {
+			f.Add(status, []byte(body))
+		}
+	}
+	codes := regexp.MustCompile(`^([a-zA-Z0-9_.-]{1,64})?( ?AADSTS-?[0-9]{1,19}){0,3}$`)
+	kinds := []credentialKind{kindManagedIdentity, kindWorkloadIdentity, kindClientCertificate, kindClientSecret, kindDefault}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		said := refusalOf(body)
+		if !codes.MatchString(said.reason) {
+			t.Errorf("%q is not of codes alone", said.reason)
+		}
+		if status == http.StatusOK || status <= 0 {
+			return
+		}
+		for _, kind := range kinds {
+			w := tokenWire{kind: kind, status: status, said: said}
+			e := w.failure(errors.New(string(body)))
+			if text := e.Error(); e.Code != broker.CodeVaultAuthentication || e.Message != "" || len(text) > 1500 || strings.ContainsAny(text, "\r\n") {
+				t.Errorf("%+v: %q", e, text)
+			}
 		}
 	})
 }

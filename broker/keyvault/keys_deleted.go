@@ -2,8 +2,6 @@ package keyvault
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
 	"net/http"
 	"time"
 
@@ -63,23 +61,7 @@ func (c *Client) PurgeKey(ctx context.Context, name broker.Name) error {
 
 // BackupKey implements broker.KeyStore, as BackupSecret does.
 func (c *Client) BackupKey(ctx context.Context, name broker.Name) (broker.Value, error) {
-	asked := time.Now()
-	tooLarge := &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
-	k := call{
-		operation: "BackupKey", method: http.MethodPost, path: keyPath(name) + "/backup",
-		keys: true, repeat: ifFailed, timeout: makingTimeout,
-		limit: int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame, tooLong: tooLarge,
-	}
-	blob, err := invoke(ctx, c, k, func(w Backup) (broker.Value, error) {
-		if w.Value == nil || w.Value.Len() == 0 {
-			return broker.Value{}, errors.New("a backup without its blob")
-		}
-		return w.Value.Value, nil
-	})
-	if err == nil && blob.Len() > broker.MaxBackupLen {
-		return broker.Value{}, tooLarge
-	}
-	return blob, c.moves.judge(name, live, asked, err)
+	return c.backup(ctx, name, call{operation: "BackupKey", path: keyPath(name), keys: true, timeout: makingTimeout})
 }
 
 // RestoreKey implements broker.KeyStore. It is never tried twice: after

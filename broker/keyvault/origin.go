@@ -52,6 +52,12 @@ func IsManagedHSM(host string) (hsm, known bool) {
 	return strings.HasPrefix(suffix, ".managedhsm."), suffix != ""
 }
 
+// HostOf returns the host of a vault's URL, or why New would refuse it.
+func HostOf(vaultURL string) (string, error) {
+	u, err := parseOrigin(vaultURL)
+	return u.Hostname(), err
+}
+
 // parseOrigin returns the scheme, host and port of a vault's URL, and refuses
 // whatever has more, or would send a token in the clear. Errors do not quote
 // the URL, which may hold a password.

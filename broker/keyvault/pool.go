@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +32,18 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
+// patience is how long a pool takes a silent connection for a live one.
+type patience struct {
+	// ping is after how much silence an HTTP/2 connection is pinged, and pong how
+	// long that may stay unanswered.
+	ping, pong time.Duration
+	// hung is how long a request over HTTP/1.1, which has no pings, must have
+	// waited for its reply to be a sign that connections are dead.
+	hung time.Duration
+}
+
+var patient = patience{ping: pingAfter, pong: pingTimeout, hung: tryTimeout / 2}
+
 // pool keeps connections to one vault. How many depends on the protocol that
 // the vault speaks: a few that multiplex, or, where it has only HTTP/1.1, one
 // for each call at a time. Which it is shows in the first reply.
@@ -37,28 +52,40 @@ const (
 // waits longer than one that reads. See call.timeout.
 type pool struct {
 	multiplexed, plain *http.Transport
+	telemetry          *poolTelemetry
+	hung               time.Duration
 	// http1 tells what the last reply came by.
 	http1 atomic.Bool
+
+	mu     sync.Mutex
+	closed bool
+	open   map[*pooledConn]struct{}
 }
 
-func newPool(roots *x509.CertPool, opened func(delta int64)) *pool {
-	return &pool{
-		multiplexed: newTransport(roots, multiplexedConns, opened),
-		plain:       newTransport(roots, plainConns, opened),
-	}
+func newPool(roots *x509.CertPool, p patience, tel *poolTelemetry) *pool {
+	made := &pool{telemetry: tel, hung: p.hung, open: map[*pooledConn]struct{}{}}
+	made.multiplexed = newTransport(roots, multiplexedConns, p, made.dial)
+	made.plain = newTransport(roots, plainConns, p, made.dial)
+	return made
 }
 
 // RoundTrip implements http.RoundTripper.
 func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
-	t := p.multiplexed
-	if p.http1.Load() {
+	t, http1 := p.multiplexed, p.http1.Load()
+	if http1 {
 		t = p.plain
 	}
-	resp, err := t.RoundTrip(r)
-	if err == nil {
-		if http1 := resp.ProtoMajor == 1; p.http1.Load() != http1 {
-			p.http1.Store(http1)
+	began := time.Now()
+	resp, err := t.RoundTrip(p.telemetry.watch(r))
+	switch {
+	case err == nil:
+		if got := resp.ProtoMajor == 1; got != http1 {
+			p.http1.Store(got)
 		}
+	case http1 && errors.Is(err, context.DeadlineExceeded) && time.Since(began) >= p.hung:
+		// What swallowed this request may have swallowed the idle connections too:
+		// without this, each of them would cost another call its time.
+		p.plain.CloseIdleConnections()
 	}
 	return resp, err
 }
@@ -69,18 +96,49 @@ func (p *pool) CloseIdleConnections() {
 	p.plain.CloseIdleConnections()
 }
 
-func newTransport(roots *x509.CertPool, conns int, opened func(delta int64)) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout}
+// close closes all connections, and no other is opened.
+func (p *pool) close() {
+	p.mu.Lock()
+	all := slices.Collect(maps.Keys(p.open))
+	p.closed = true
+	p.mu.Unlock()
+	for _, c := range all {
+		_ = c.Close()
+	}
+}
+
+func (p *pool) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	p.telemetry.dialed(err)
+	if err != nil {
+		return nil, err
+	}
+	pooled := &pooledConn{Conn: c}
+	pooled.closed = sync.OnceFunc(func() {
+		p.telemetry.closed()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, pooled)
+	})
+	p.mu.Lock()
+	closed := p.closed
+	if !closed {
+		p.open[pooled] = struct{}{}
+	}
+	p.mu.Unlock()
+	if closed {
+		_ = pooled.Close()
+		return nil, net.ErrClosed
+	}
+	return pooled, nil
+}
+
+func newTransport(
+	roots *x509.CertPool, conns int, p patience, dial func(ctx context.Context, network, addr string) (net.Conn, error),
+) *http.Transport {
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			opened(1)
-			return &countedConn{Conn: c, closed: sync.OnceFunc(func() { opened(-1) })}, nil
-		},
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    handshakeTimeout,
 		IdleConnTimeout:        idleTimeout,
@@ -90,18 +148,18 @@ func newTransport(roots *x509.CertPool, conns int, opened func(delta int64)) *ht
 		// A vault's replies are small. A compressed one could be a bomb.
 		DisableCompression: true,
 		ForceAttemptHTTP2:  true,
-		HTTP2:              &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2:              &http.HTTP2Config{SendPingTimeout: p.ping, PingTimeout: p.pong},
 	}
 }
 
-// countedConn tells once that it was closed.
-type countedConn struct {
+// pooledConn tells once that it was closed.
+type pooledConn struct {
 	net.Conn
 	closed func()
 }
 
 // Close implements net.Conn.
-func (c *countedConn) Close() error {
+func (c *pooledConn) Close() error {
 	c.closed()
 	return c.Conn.Close()
 }

@@ -20,12 +20,15 @@ const (
 // BackupSecret implements broker.SecretStore. Key Vault's backups may have 16
 // MiB; of one that is too large, no more is read than shows it.
 func (c *Client) BackupSecret(ctx context.Context, name broker.Name) (broker.Value, error) {
+	return c.backup(ctx, name, call{operation: "BackupSecret", path: secretPath(name)})
+}
+
+// backup performs the backup of the object that k names by its path.
+func (c *Client) backup(ctx context.Context, name broker.Name, k call) (broker.Value, error) {
 	asked := time.Now()
-	tooLarge := &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
-	k := call{
-		operation: "BackupSecret", method: http.MethodPost, path: secretPath(name) + "/backup", repeat: ifFailed,
-		limit: int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame, tooLong: tooLarge,
-	}
+	k.method, k.path, k.repeat = http.MethodPost, k.path+"/backup", ifFailed
+	k.limit = int64(base64.RawURLEncoding.EncodedLen(broker.MaxBackupLen)) + backupFrame
+	k.tooLong = &broker.Error{Code: broker.CodeValueTooLarge, Field: "name", Message: backupTooLarge}
 	blob, err := invoke(ctx, c, k, func(w Backup) (broker.Value, error) {
 		if w.Value == nil || w.Value.Len() == 0 {
 			return broker.Value{}, errors.New("a backup without its blob")
@@ -33,7 +36,7 @@ func (c *Client) BackupSecret(ctx context.Context, name broker.Name) (broker.Val
 		return w.Value.Value, nil
 	})
 	if err == nil && blob.Len() > broker.MaxBackupLen {
-		return broker.Value{}, tooLarge
+		return broker.Value{}, k.tooLong
 	}
 	return blob, c.moves.judge(name, live, asked, err)
 }

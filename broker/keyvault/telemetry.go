@@ -24,6 +24,7 @@ type telemetry struct {
 	calls       metric.Int64Counter
 	duration    metric.Float64Histogram
 	connections metric.Int64UpDownCounter
+	gate        gateTelemetry
 }
 
 func newTelemetry(vault broker.Name, tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
@@ -35,13 +36,15 @@ func newTelemetry(vault broker.Name, tp trace.TracerProvider, mp metric.MeterPro
 		metric.WithExplicitBucketBoundaries(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5))
 	connections, err3 := meter.Int64UpDownCounter("keyward.pool.connections",
 		metric.WithDescription("Open connections to vaults."))
+	gate, err4 := newGateTelemetry(meter)
 	return &telemetry{
 		vault:       attribute.String("vault", vault.VaultAlias()),
 		tracer:      tp.Tracer(instrumentation),
 		calls:       calls,
 		duration:    duration,
 		connections: connections,
-	}, errors.Join(err1, err2, err3)
+		gate:        gate,
+	}, errors.Join(err1, err2, err3, err4)
 }
 
 // within performs a call in a span, which holds all its tries.

@@ -46,29 +46,94 @@ type reply struct {
 
 // send gets a reply of success, trying again where that is harmless.
 func (c *Client) send(ctx context.Context, k call) (reply, *broker.Error) {
+	c.gate.called()
+	waits := gateWaits{telemetry: c.telemetry}
+	var before *broker.Error // what became of the try before
 	for try := 1; ; try++ {
-		r, err := c.authorized(ctx, k, try)
-		failed, again := c.judge(ctx, k, r, err)
+		p, refused := c.gate.enter(ctx, shareOf(k.operation))
+		waits.add(ctx, p, refused)
+		if refused != nil {
+			if before != nil && refused.RetryAfter > 0 {
+				before.RetryAfter = refused.RetryAfter
+				return reply{}, before
+			}
+			return reply{}, refused
+		}
+		r, failed, again, closed := c.attempt(ctx, k, try, p)
 		if failed == nil {
 			return r, nil
 		}
 		if !again {
 			return reply{}, failed
 		}
+		throttled, broken := failed.Code == broker.CodeVaultThrottled, false
 		wait, asked := retryAfter(r.header)
-		if !asked {
-			wait = backoff(try, failed.Code == broker.CodeVaultThrottled)
+		switch {
+		case throttled:
+			wait = closed
+		case closed > 0:
+			wait, broken = max(wait, closed), true
+		case !asked:
+			wait = backoff(try, false)
 		}
 		failed.RetryAfter = max(wait, soon)
 		deadline, bounded := ctx.Deadline()
-		if try == maxTries || (bounded && time.Until(deadline) <= wait) {
+		if try == maxTries || broken || (bounded && time.Until(deadline) <= wait) {
+			return reply{}, failed
+		}
+		if !c.gate.again() {
+			waits.refuse(ctx, gateRetries)
 			return reply{}, failed
 		}
 		c.log.DebugContext(ctx, "the vault's call is tried again", "operation", k.operation, "wait", wait, "error", failed)
-		if !sleep(ctx, wait) {
+		// Who was throttled waits at the gate, for a turn among the others.
+		if !throttled && !sleep(ctx, wait) {
 			return reply{}, broker.AsError(ctx.Err())
 		}
+		before = failed
 	}
+}
+
+// attempt is one try, and tells the gate what came of it. closed is how long the
+// gate is closed for then.
+func (c *Client) attempt(ctx context.Context, k call, try int, p pass) (r reply, failed *broker.Error, again bool, closed time.Duration) {
+	v := verdictUnknown
+	defer func() {
+		wait, asked := retryAfter(r.header)
+		closed = c.gate.came(p, v, wait, asked)
+	}()
+	r, err := c.authorized(ctx, k, try)
+	v = verdictOf(ctx, k, p, r, err)
+	failed, again = c.judge(ctx, k, r, err)
+	return r, failed, again, closed
+}
+
+// verdictOf says what a try tells of the vault.
+func verdictOf(ctx context.Context, k call, p pass, r reply, err error) verdict {
+	_, ours := errors.AsType[*broker.Error](err)
+	switch {
+	case ours && r.status == 0:
+		return verdictUnknown // no token, or a reply that was no use
+	case errors.Is(ctx.Err(), context.Canceled) && err != nil:
+		return verdictUnknown
+	case ctx.Err() != nil && err != nil:
+		// It had less than its time. A vault that says nothing for most of that
+		// fails all the same, but where a call takes long by its nature.
+		took := time.Since(p.began)
+		if p.probe && took >= probeHungAfter || k.timeout == 0 && took >= hungAfter {
+			return verdictFailed
+		}
+		return verdictUnknown
+	case err != nil:
+		return verdictFailed
+	}
+	switch r.status {
+	case http.StatusTooManyRequests:
+		return verdictThrottled
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return verdictFailed
+	}
+	return verdictAnswered
 }
 
 // judge says what a try came to: nothing wrong, or an error, and whether to try
@@ -102,7 +167,9 @@ func (c *Client) judge(ctx context.Context, k call, r reply, err error) (failed 
 func (c *Client) authorized(ctx context.Context, k call, try int) (reply, error) {
 	token, err := c.tokens.Token(ctx, c.scope, "")
 	if err != nil {
-		return reply{}, tokenError(err)
+		unasked := *tokenError(err)
+		unasked.Unasked = true
+		return reply{}, &unasked
 	}
 	r, err := c.exchange(ctx, k, try, token)
 	if err != nil || r.status != http.StatusUnauthorized {

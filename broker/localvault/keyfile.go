@@ -89,8 +89,7 @@ func readPrivate(path string) ([]byte, error) {
 // that is there. The file is whole and on the disk when writePrivate returns, or
 // it is not there.
 func writePrivate(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -105,15 +104,5 @@ func writePrivate(path string, text []byte) error {
 	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
 		return err
 	}
-	return syncFolder(dir)
-}
-
-// syncFolder makes the names of files in a folder survive a crash of the
-// machine.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncName(path)
 }

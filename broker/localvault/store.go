@@ -18,7 +18,7 @@
 // is gone from the vault at once; its sealed bytes stay in the file until their
 // place is used again.
 //
-// A backup is sealed under a key derived from the master key. A
+// A backup of one object is sealed under a key derived from the master key. A
 // vault with the same master key can restore it, whichever file it has; without
 // that key, the backup is worth nothing.
 package localvault
@@ -29,10 +29,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -64,6 +62,9 @@ type Config struct {
 	// made, and every type reads with "-HSM", although no hardware holds it. There
 	// are no certificates.
 	ManagedHSM bool
+	// Control: while it is open, the vault answers Snapshot and Check of other
+	// processes, on a socket beside its file.
+	Control bool
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -71,6 +72,7 @@ type Config struct {
 // Vault is an open vault. All methods may be called concurrently.
 type Vault struct {
 	db        *bbolt.DB
+	commits   commits
 	seal      sealer // under the master key
 	backups   sealer // under the key derived from it for backups
 	retention int32
@@ -81,6 +83,7 @@ type Vault struct {
 	// until the file is read anew.
 	failed  atomic.Bool
 	rotator *rotator
+	owner   *owner // nil without Control
 }
 
 // Open opens the vault, and makes it where there is none. One process at a
@@ -98,12 +101,16 @@ func Open(c Config) (*Vault, error) {
 	if c.Path == "" || c.KeyFile == "" {
 		return nil, errors.New("local vault: both the vault's file and its key file must be named")
 	}
-	if err := checkPrivate(c.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := checkPrivate(c.Path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = makeFile(c.Path)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("local vault: %w", err)
 	}
 	var db *bbolt.DB
-	err := guard(func() (err error) {
-		db, err = bbolt.Open(c.Path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	err = guard(func() (err error) {
+		db, err = bbolt.Open(c.Path, 0o600, &bbolt.Options{Timeout: lockTimeout, OpenFile: openFromDisk})
 		return err
 	})
 	switch {
@@ -112,9 +119,15 @@ func Open(c Config) (*Vault, error) {
 	case err != nil:
 		return nil, fmt.Errorf("local vault: %s cannot be opened: %w", c.Path, err)
 	}
-	v := &Vault{db: db, retention: c.RetentionDays, protected: c.PurgeProtection, hsm: c.ManagedHSM, log: c.Logger}
+	v := &Vault{db: db, commits: commits{turn: make(chan struct{}, 1)}, retention: c.RetentionDays, protected: c.PurgeProtection, hsm: c.ManagedHSM, log: c.Logger}
 	if err := guard(func() error { return v.begin(c) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("local vault: %w", err), db.Close())
+	}
+	if c.Control {
+		// Who cannot be asked for a backup can serve all the same.
+		if v.owner, err = startOwner(v); err != nil {
+			v.log.Warn("the local vault cannot be backed up while it is open", "error", err)
+		}
 	}
 	v.rotator = startRotator(v)
 	return v, nil
@@ -123,6 +136,7 @@ func Open(c Config) (*Vault, error) {
 // Close closes the vault once running calls have ended. Later calls fail.
 func (v *Vault) Close() error {
 	v.rotator.stop()
+	v.owner.stop()
 	return v.db.Close()
 }
 
@@ -178,12 +192,16 @@ func (v *Vault) begin(c Config) error {
 	}
 
 	if header == nil {
+		// A vault that has a header has its files' names on the disk, however far a
+		// process before this one came with making them.
+		for _, path := range []string{c.KeyFile, c.Path} {
+			if err := syncName(path); err != nil {
+				return err
+			}
+		}
 		header = v.newHeader()
 		if err := v.db.Update(func(tx *bbolt.Tx) error { return writeHeader(tx, header) }); err != nil {
 			return fmt.Errorf("%s cannot be written: %w", c.Path, err)
-		}
-		if err := syncFolder(filepath.Dir(c.Path)); err != nil {
-			return err
 		}
 	}
 	id, err := v.openHeader(header)
@@ -207,34 +225,6 @@ func (v *Vault) view(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	return v.asError(ctx, guard(func() error { return v.db.View(fn) }))
 }
 
-// update runs fn in a transaction that writes, one at a time. Once it returned
-// nil, the change is on the disk.
-func (v *Vault) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
-	if err := v.ready(ctx); err != nil {
-		return err
-	}
-	committing := false
-	err := guard(func() error {
-		return v.db.Update(func(tx *bbolt.Tx) error {
-			// The wait for other writers may have outlasted the caller.
-			err := v.ready(ctx)
-			if err == nil {
-				err = fn(tx)
-			}
-			committing = err == nil
-			return err
-		})
-	})
-	// A full disk leaves the file as it was. After any other failed commit the
-	// file may hold the change or not, and a later sync that succeeds would say
-	// nothing about the earlier one.
-	if err != nil && committing && !errors.Is(err, syscall.ENOSPC) {
-		v.failed.Store(true)
-		v.log.ErrorContext(ctx, "the local vault could not write to its file and stops; see to the disk, then start again", "error", err)
-	}
-	return v.asError(ctx, err)
-}
-
 // guard makes an error of what bbolt does when a page of the file is damaged: it
 // follows the page's offsets, panics, and may leave the mapped file, which would
 // end the process. The panic's text is left out: it could quote what the page
@@ -243,21 +233,13 @@ func guard(run func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("a page of the vault's file is damaged; restore the file from a backup (panic: %T)\n%s", p, debug.Stack())
+			err = fmt.Errorf("%w (panic: %T)\n%s", errPage, p, debug.Stack())
 		}
 	}()
 	return run()
 }
 
-func (v *Vault) ready(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return broker.AsError(err)
-	}
-	if v.failed.Load() {
-		return &broker.Error{Code: broker.CodeVaultUnavailable, Err: errors.New("an earlier write to the vault's file failed")}
-	}
-	return nil
-}
+var errPage = errors.New("a page of the vault's file is damaged; restore the file from a backup")
 
 // asError gives a code to what is no *broker.Error yet: the file's errors.
 func (v *Vault) asError(ctx context.Context, err error) error {

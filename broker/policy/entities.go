@@ -56,7 +56,7 @@ type query struct {
 	name     broker.Name
 	resource cedar.Entity
 	vault    cedar.EntityUID
-	inVault  cedar.EntityUIDSet
+	inVault  *cedar.EntityUIDSet
 	shared   cedar.EntityMap
 	// scopes: no candidate has a condition, so that nobody looks at the
 	// resource's attributes, which cost more than the rest of the decision.
@@ -64,6 +64,16 @@ type query struct {
 }
 
 func (e *Engine) newQuery(r broker.Request) (*query, error) {
+	q, err := e.newScopeQuery(r)
+	if err == nil {
+		q.request.Context = contextRecord(r)
+	}
+	return q, err
+}
+
+// newScopeQuery is newQuery without the call's context, for policies that do not look
+// at it: to make it costs more than the rest.
+func (e *Engine) newScopeQuery(r broker.Request) (*query, error) {
 	q := &query{
 		shared:     e.entities,
 		collection: r.Resource.Kind() != "" && r.Resource.ObjectName() == "",
@@ -89,7 +99,6 @@ func (e *Engine) newQuery(r broker.Request) (*query, error) {
 	q.principals = slices.Compact(q.principals)
 	q.request.Principal = q.principal.UID
 	q.request.Action = cedar.NewEntityUID(typeAction, cedar.String(r.Action))
-	q.request.Context = contextRecord(r)
 	return q, nil
 }
 
@@ -104,8 +113,7 @@ func (q *query) on(n broker.Name) error {
 		return err
 	}
 	if n.Vault() != q.name.Vault() {
-		q.vault = vaultUID(n)
-		q.inVault = cedar.NewEntityUIDSet(q.vault)
+		q.vault, q.inVault = vaultUID(n), nil
 	}
 	q.name, q.resource = n, cedar.Entity{}
 	q.request.Resource = uid
@@ -129,7 +137,11 @@ func (q *query) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 		if q.resource.UID == anything {
 			q.resource = cedar.Entity{UID: uid}
 			if q.name.Kind() != "" {
-				q.resource.Parents = q.inVault
+				if q.inVault == nil {
+					in := cedar.NewEntityUIDSet(q.vault)
+					q.inVault = &in
+				}
+				q.resource.Parents = *q.inVault
 				if !q.scopes {
 					q.resource.Attributes = attributes(q.name)
 				}
@@ -157,11 +169,15 @@ func (q *query) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 // it in.
 func (e *Engine) principalEntity(p broker.Principal) cedar.Entity {
 	uid := cedar.NewEntityUID(typeWorkload, cedar.String(p.ID))
-	groups := e.entities[uid].Parents.Slice()
-	for _, g := range p.Groups {
-		groups = append(groups, cedar.NewEntityUID(typeGroup, cedar.String(g)))
+	is := cedar.Entity{UID: uid, Parents: e.entities[uid].Parents, Attributes: e.principalAttributes(uid, p)}
+	if len(p.Groups) > 0 {
+		groups := is.Parents.Slice()
+		for _, g := range p.Groups {
+			groups = append(groups, cedar.NewEntityUID(typeGroup, cedar.String(g)))
+		}
+		is.Parents = cedar.NewEntityUIDSet(groups...)
 	}
-	return cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(groups...), Attributes: e.principalAttributes(uid, p)}
+	return is
 }
 
 // principalAttributes are those of the credentials, over those of

@@ -77,6 +77,11 @@ func (s selection) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	}
 }
 
+// any reports whether what is asked is true of any of the policies.
+func (s selection) any(of func(namedPolicy) bool) bool {
+	return slices.ContainsFunc(s.at, func(i int) bool { return of(s.policies[i]) })
+}
+
 // of returns the policy of that id, which was yielded.
 func (s selection) of(id cedar.PolicyID) namedPolicy {
 	i := slices.IndexFunc(s.at, func(i int) bool { return s.policies[i].id == id })

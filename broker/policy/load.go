@@ -114,12 +114,17 @@ func (e *Engine) put(policies policySet) {
 			policies[i].policy, policies[i].breakGlass = withReason(p.policy), true
 			p = policies[i]
 		}
+		for _, c := range p.policy.AST().Conditions {
+			p.conditional = true
+			p.looks = p.looks.Or(looksOf(c.Body))
+		}
+		policies[i] = p
 		if q, ok := forCollections(p.policy); ok {
 			p.policy = q
 			collections = append(collections, p)
 		}
 	}
-	e.objects, e.collections = newIndex(policies), newIndex(collections)
+	e.objects, e.collections, e.memo = newIndex(policies), newIndex(collections), newMemo()
 }
 
 func noPolicies(dir string) error {

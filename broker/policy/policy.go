@@ -38,6 +38,7 @@ type Engine struct {
 	// attributes are those that a workload may have.
 	attributes []string
 	hash       string
+	memo       *memo
 }
 
 var _ broker.BulkAuthorizer = (*Engine)(nil)
@@ -49,6 +50,9 @@ type namedPolicy struct {
 	policy *cedar.Policy
 	// breakGlass: it permits only who gives a reason.
 	breakGlass bool
+	// conditional: it has conditions. looks is what they ask of the call's context.
+	conditional bool
+	looks       Looks
 }
 
 // policySet is evaluated in its order.
@@ -77,7 +81,10 @@ func (e *Engine) Len() int { return len(e.objects.policies) }
 // request is denied, with an error that names it. A request that fits no
 // schema is denied with an error, too.
 func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision, error) {
-	q, err := e.newQuery(r)
+	if d, ok := e.memo.decision(r); ok {
+		return d, nil
+	}
+	q, err := e.newScopeQuery(r)
 	if err != nil {
 		return broker.Decision{PolicySet: e.hash}, err
 	}
@@ -85,8 +92,16 @@ func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision
 	if q.collection {
 		x = &e.collections
 	}
-	candidates := x.find(nil, q.principals, q.resources())
-	return e.decide(q, selection{x.policies, inOrder(candidates)})
+	candidates := selection{x.policies, inOrder(x.find(nil, q.principals, q.resources()))}
+	looks := candidates.any(func(p namedPolicy) bool { return p.looks != Looks{} })
+	if looks {
+		q.request.Context = contextRecord(r)
+	}
+	d, err := e.decide(q, candidates)
+	if err == nil && !looks {
+		e.memo.remember(r, d)
+	}
+	return d, err
 }
 
 // AuthorizeAll implements broker.BulkAuthorizer. What is the same for all names
@@ -147,7 +162,7 @@ func (e *Engine) concerning(action cedar.EntityUID, at []int) []int {
 // decide evaluates the candidates.
 func (e *Engine) decide(q *query, candidates selection) (broker.Decision, error) {
 	d := broker.Decision{PolicySet: e.hash}
-	q.resource, q.scopes = cedar.Entity{}, !slices.ContainsFunc(candidates.at, func(i int) bool { return len(candidates.policies[i].policy.AST().Conditions) > 0 })
+	q.resource, q.scopes = cedar.Entity{}, !candidates.any(func(p namedPolicy) bool { return p.conditional })
 	allowed, diag := cedar.Authorize(candidates, q, q.request)
 
 	var failed []error

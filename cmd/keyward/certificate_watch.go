@@ -41,39 +41,22 @@ func (c *certificateWatchCmd) Run(a *app) error {
 	if err := c.check(""); err != nil {
 		return err
 	}
-	w := &certificateWatch{certificateWatchCmd: c}
+	w := &certificateWatch{certificateWatchCmd: c, trouble: trouble{to: a.err, meanwhile: "the files stay as they are; trying again"}}
 	if err := w.fetch(a); err != nil {
 		return err
 	}
-	w.tell(a, w.hook(a))
-	for {
+	err := w.hook(a)
+	for a.ctx.Err() == nil {
+		w.trouble.tell(err)
 		// Not all at the same time.
-		wait := time.NewTimer(time.Duration(float64(c.Interval) * (0.9 + 0.2*rand.Float64()))) //nolint:gosec // no secret
-		select {
-		case <-a.ctx.Done():
-			wait.Stop()
-			return nil
-		case <-wait.C:
-			err := w.fetch(a)
-			if err == nil {
-				err = w.hook(a)
-			}
-			w.tell(a, err)
+		if !sleep(a.ctx, time.Duration(float64(c.Interval)*(0.9+0.2*rand.Float64()))) { //nolint:gosec // no secret
+			break
+		}
+		if err = w.fetch(a); err == nil {
+			err = w.hook(a)
 		}
 	}
-}
-
-// tell says how a look went, if that is news.
-func (w *certificateWatch) tell(a *app, err error) {
-	switch {
-	case a.ctx.Err() != nil: // that is why
-	case err == nil && w.said != "":
-		w.said = ""
-		fmt.Fprintln(a.err, "keyward: it works again")
-	case err != nil && err.Error() != w.said:
-		w.said = err.Error()
-		fmt.Fprintf(a.err, "keyward: %v\n  the files stay as they are; trying again\n", err)
-	}
+	return nil
 }
 
 // certificateWatch is what is known between two looks.
@@ -82,8 +65,7 @@ type certificateWatch struct {
 	// written is the version in the files, and owed the one that the command has
 	// not been run for.
 	written, owed string
-	// said is the last error that was told.
-	said string
+	trouble       trouble
 }
 
 // fetch writes the files if there is a new version. A connection is made anew each

@@ -82,6 +82,7 @@ func TestCertificateWatchNeedsACertificate(t *testing.T) {
 
 // The tasks of an application that used Key Vault itself.
 func TestTasks(t *testing.T) {
+	takesLong(t)
 	keyward, err := exec.LookPath("keyward")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/keyward/keyward/broker"
@@ -21,6 +22,11 @@ import (
 // maxReply bounds a reply, in bytes: a batch of a hundred of the largest secrets
 // is more than gRPC's own 4 MiB.
 const maxReply = 16 << 20
+
+// A connection on which a call waits is asked for a sign of life that often: a
+// stream would wait for ever on one whose other end is gone. The broker cuts off
+// who asks more often than every 30 seconds.
+const clientPing, clientPingTimeout = 45 * time.Second, 10 * time.Second
 
 // outputJSON is the form of output for programs.
 const outputJSON = "json"
@@ -80,18 +86,21 @@ func (f callFlags) dial(a *app) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	e := explainer{context: file, address: conf.GRPC, timeout: f.Timeout}
 	version, _ := buildVersion()
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(tlsConf)),
 		grpc.WithUserAgent("keyward/" + version),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
-		grpc.WithChainUnaryInterceptor(
-			explained(explainer{context: file, address: conf.GRPC, timeout: f.Timeout}),
-			reasoned(f.Reason),
-		),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientPing, Timeout: clientPingTimeout}),
+		grpc.WithUnaryInterceptor(explained(e)),
+		grpc.WithStreamInterceptor(explainedStream(e)),
 	}
 	if token.Len() > 0 {
 		options = append(options, grpc.WithPerRPCCredentials(bearer{token}))
+	}
+	if f.Reason != "" {
+		options = append(options, grpc.WithPerRPCCredentials(reasoned(f.Reason)))
 	}
 	conn, err := grpc.NewClient(conf.GRPC, options...)
 	if err != nil {
@@ -125,20 +134,6 @@ func explained(e explainer) grpc.UnaryClientInterceptor {
 	}
 }
 
-// reasoned says with each call why it is made, if it is said. Metadata is ASCII:
-// the rest is percent-encoded.
-func reasoned(reason string) grpc.UnaryClientInterceptor {
-	return func(
-		ctx context.Context, method string, req, reply any,
-		conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
-	) error {
-		if reason != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, "x-keyward-reason", url.PathEscape(reason))
-		}
-		return invoke(ctx, method, req, reply, conn, opts...)
-	}
-}
-
 // bearer sends a token with each call, over TLS only.
 type bearer struct{ token broker.Value }
 
@@ -147,6 +142,16 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 }
 
 func (bearer) RequireTransportSecurity() bool { return true }
+
+// reasoned says with each call why it is made. Metadata is ASCII: the rest is
+// percent-encoded.
+type reasoned string
+
+func (r reasoned) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"x-keyward-reason": url.PathEscape(string(r))}, nil
+}
+
+func (reasoned) RequireTransportSecurity() bool { return true }
 
 // vaultName returns the vault's resource name.
 func (c *client) vaultName() (string, error) {

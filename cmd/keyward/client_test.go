@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -32,60 +33,73 @@ type fakeBroker struct {
 	list     func(context.Context, *keywardv1.ListSecretsRequest) (*keywardv1.ListSecretsResponse, error)
 	versions func(context.Context, *keywardv1.ListSecretVersionsRequest) (*keywardv1.ListSecretVersionsResponse, error)
 	batch    func(*keywardv1.BatchGetSecretsRequest) (*keywardv1.BatchGetSecretsResponse, error)
+	watch    func(*keywardv1.WatchSecretsRequest, grpc.ServerStreamingServer[keywardv1.SecretEvent]) error
 
+	keeping  sync.Mutex
 	requests []proto.Message
 	reasons  [][]string // the metadata x-keyward-reason of each
 }
 
-func (b *fakeBroker) GetSecret(ctx context.Context, r *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
+func (b *fakeBroker) keep(r proto.Message) {
+	b.keeping.Lock()
+	defer b.keeping.Unlock()
 	b.requests = append(b.requests, r)
+}
+
+func (b *fakeBroker) GetSecret(ctx context.Context, r *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
+	b.keep(r)
 	return b.get(ctx, r)
 }
 
 func (b *fakeBroker) SetSecret(ctx context.Context, r *keywardv1.SetSecretRequest) (*keywardv1.Secret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return b.set(ctx, r)
 }
 
 func (b *fakeBroker) DeleteSecret(ctx context.Context, r *keywardv1.DeleteSecretRequest) (*keywardv1.DeletedSecret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return b.deleted(ctx, r)
 }
 
 func (b *fakeBroker) ListSecrets(ctx context.Context, r *keywardv1.ListSecretsRequest) (*keywardv1.ListSecretsResponse, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return b.list(ctx, r)
 }
 
 func (b *fakeBroker) ListSecretVersions(ctx context.Context, r *keywardv1.ListSecretVersionsRequest) (*keywardv1.ListSecretVersionsResponse, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return b.versions(ctx, r)
 }
 
 func (b *fakeBroker) BatchGetSecrets(_ context.Context, r *keywardv1.BatchGetSecretsRequest) (*keywardv1.BatchGetSecretsResponse, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return b.batch(r)
+}
+
+func (b *fakeBroker) WatchSecrets(r *keywardv1.WatchSecretsRequest, stream grpc.ServerStreamingServer[keywardv1.SecretEvent]) error {
+	b.keep(r)
+	return b.watch(r, stream)
 }
 
 // The rest answers alike each time.
 
 func (b *fakeBroker) UpdateSecret(_ context.Context, r *keywardv1.UpdateSecretRequest) (*keywardv1.Secret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return fakeSecret(), nil
 }
 
 func (b *fakeBroker) GenerateSecret(_ context.Context, r *keywardv1.GenerateSecretRequest) (*keywardv1.Secret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return fakeSecret(), nil
 }
 
 func (b *fakeBroker) GetDeletedSecret(_ context.Context, r *keywardv1.GetDeletedSecretRequest) (*keywardv1.DeletedSecret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return fakeDeleted(), nil
 }
 
 func (b *fakeBroker) ListDeletedSecrets(_ context.Context, r *keywardv1.ListDeletedSecretsRequest) (*keywardv1.ListDeletedSecretsResponse, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	if r.GetPageToken() == "" {
 		return &keywardv1.ListDeletedSecretsResponse{NextPageToken: "2"}, nil
 	}
@@ -93,22 +107,22 @@ func (b *fakeBroker) ListDeletedSecrets(_ context.Context, r *keywardv1.ListDele
 }
 
 func (b *fakeBroker) UndeleteSecret(_ context.Context, r *keywardv1.UndeleteSecretRequest) (*keywardv1.Secret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return fakeSecret(), nil
 }
 
 func (b *fakeBroker) PurgeSecret(_ context.Context, r *keywardv1.PurgeSecretRequest) (*emptypb.Empty, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return &emptypb.Empty{}, nil
 }
 
 func (b *fakeBroker) BackupSecret(_ context.Context, r *keywardv1.BackupSecretRequest) (*keywardv1.BackupSecretResponse, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return &keywardv1.BackupSecretResponse{Blob: []byte(fakeBlob)}, nil
 }
 
 func (b *fakeBroker) RestoreSecret(_ context.Context, r *keywardv1.RestoreSecretRequest) (*keywardv1.Secret, error) {
-	b.requests = append(b.requests, r)
+	b.keep(r)
 	return fakeSecret(), nil
 }
 
@@ -128,11 +142,20 @@ func (b *fakeBroker) serve(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	why := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	reason := func(ctx context.Context) {
+		b.keeping.Lock()
+		defer b.keeping.Unlock()
 		b.reasons = append(b.reasons, metadata.ValueFromIncomingContext(ctx, "x-keyward-reason"))
+	}
+	why := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		reason(ctx)
 		return next(ctx, req)
 	}
-	s := grpc.NewServer(grpc.UnaryInterceptor(why), grpc.Creds(credentials.NewTLS(&tls.Config{
+	whyStream := func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		reason(stream.Context())
+		return next(srv, stream)
+	}
+	s := grpc.NewServer(grpc.UnaryInterceptor(why), grpc.StreamInterceptor(whyStream), grpc.Creds(credentials.NewTLS(&tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{pair},
 		ClientAuth:   tls.VerifyClientCertIfGiven,

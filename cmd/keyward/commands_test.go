@@ -374,6 +374,25 @@ func TestGetOfWhatIsKnown(t *testing.T) {
 	}
 }
 
+func TestGetOfWhatIsStale(t *testing.T) {
+	b := newStocked()
+	fresh := b.get
+	b.get = func(ctx context.Context, r *keywardv1.GetSecretRequest) (*keywardv1.GetSecretResponse, error) {
+		reply, err := fresh(ctx, r)
+		reply.GetFreshness().Stale = true
+		return reply, err
+	}
+	dir := b.serve(t)
+	stdout, stderr, code := keyward(t, dir, "", "get", "db-password")
+	if want := "stale: the vault cannot be asked; this is its answer of " + timeText(testTime) + "\n"; code != exitOK || stdout != "s3cret <&>\n" || stderr != want {
+		t.Errorf("exit %d, stdout %q, stderr %q; want %q", code, stdout, stderr, want)
+	}
+	stdout, stderr, code = keyward(t, dir, "", "get", "db-password", "-o", "json")
+	if code != exitOK || !strings.Contains(stdout, `"stale": true`) || stderr != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
 func TestBackupToAFile(t *testing.T) {
 	dir := newStocked().serve(t)
 	file := filepath.Join(t.TempDir(), "db-password.backup")

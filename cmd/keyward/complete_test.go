@@ -34,6 +34,7 @@ func TestComplete(t *testing.T) {
 		{typed: "get --output=json d", want: []string{"db-password"}},
 		{typed: "get db-password ", lacks: "db-password"},
 		{typed: "undelete ", want: []string{"db-password"}, lacks: "zz"},
+		{typed: "watch zz ", want: []string{"db-password"}},
 		{typed: "exec --secret ", want: []string{"db-password"}},
 		{typed: "exec --from ", want: []string{completeFiles}},
 		{typed: "exec -- ", want: []string{completeFiles}},
@@ -84,6 +85,7 @@ func TestCompleteIsQuiet(t *testing.T) {
 // The shells do with the scripts what they are for. What is after "typed" is
 // how each shell is asked without a person at it.
 func TestCompletionScripts(t *testing.T) {
+	takesLong(t)
 	dir := newStocked().serve(t)
 	typed := map[string][]string{ // to what must be offered
 		"keyward ge":           {"get", "generate"},

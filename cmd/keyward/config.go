@@ -24,6 +24,11 @@ import (
 // the wrong type is an error with file, line and column. Durations are Go's
 // ("60s", "1h"). Relative paths start at the file's own folder. No secret
 // stands in it: each is a file, or the name of an environment variable.
+//
+// A change of it is taken within three seconds, and on SIGHUP at once: limits,
+// identity, cache and vaults while the process serves, the rest with its next start,
+// which the log and /readyz?verbose say. What is wrong with it is logged, and the one
+// before stays, whole.
 type config struct {
 	// GRPC is where the API is served over gRPC, with TLS. Default 0.0.0.0:7443.
 	GRPC listenConfig `yaml:"grpc"`
@@ -43,7 +48,7 @@ type config struct {
 	} `yaml:"policy"`
 
 	Audit auditConfig `yaml:"audit"` // see config_audit.go
-	Cache cacheConfig `yaml:"cache"`
+	Cache cacheConfig `yaml:"cache"` // see config_cache.go
 
 	// PageTokens holds the key that page tokens are sealed with. Replicas share
 	// it, so that a list begun at one can be continued at another. Made up at
@@ -97,17 +102,6 @@ type mtlsConfig struct {
 	} `yaml:"dns"`
 }
 
-// cacheConfig is how old an answer may be, a list too. A TTL of 0s keeps nothing,
-// and each page of a list is then a walk of the vault.
-type cacheConfig struct {
-	TTL          *duration `yaml:"ttl"` // default 60s
-	StaleIfError *duration `yaml:"staleIfError"`
-	// PublicKeys: the broker verifies, encrypts and wraps by itself, with the
-	// public half of a key as it was at most ttl ago. Its identity needs the vault's
-	// permission to get keys. Default false: the vault does all.
-	PublicKeys bool `yaml:"publicKeys"`
-}
-
 // duration is a length of time in Go's syntax, 0s or more.
 type duration struct{ time.Duration }
 
@@ -136,6 +130,9 @@ type vaultConfig struct {
 	APIVersion string           `yaml:"apiVersion"`
 	Credential credentialConfig `yaml:"credential"` // see config_credentials.go
 	Local      *localConfig     `yaml:"local"`
+	Cache      keptConfig       `yaml:"cache"` // what differs here; see config_cache.go
+	// Limits is how much of Key Vault's own limits to take.
+	Limits *vaultLimitsConfig `yaml:"limits"` // see config_vaultlimits.go
 }
 
 // The kinds of vaults.
@@ -232,9 +229,7 @@ func (c *config) setDefaults() {
 	if c.Drain.Timeout == nil {
 		c.Drain.Timeout = &duration{20 * time.Second}
 	}
-	if c.Cache.TTL == nil {
-		c.Cache.TTL = &duration{time.Minute}
-	}
+	c.Cache.given, c.Cache.Kept = c.Cache.Kept, c.Cache.Kept.or(keptDefaults)
 }
 
 // file returns a path of the configuration, relative to its folder.

@@ -66,11 +66,8 @@ func (k *configCheck) all(c *config) {
 	k.require("$.tls.key", c.TLS.Key, "name the server's key file (PEM)")
 	k.require("$.policy.path", c.Policy.Path, "name the folder with the *.cedar files; without a policy nothing is served")
 	k.audit(c.Audit)
-	if c.Cache.StaleIfError != nil {
-		k.warnings = append(k.warnings, k.position("$.cache.staleIfError")+
-			": cache.staleIfError has no effect yet: while a vault is down, values older than cache.ttl are not served")
-	}
-	if c.Cache.PublicKeys && c.Cache.TTL.Duration == 0 {
+	k.cache("$.cache", c.Cache.given, c.Cache.Kept)
+	if c.Cache.PublicKeys && c.Cache.Kept.TTL.Duration == 0 {
 		k.warnings = append(k.warnings, k.position("$.cache.publicKeys")+
 			": cache.publicKeys has no effect while cache.ttl is 0s: no key is kept")
 	}
@@ -81,8 +78,14 @@ func (k *configCheck) all(c *config) {
 	}
 	files := map[string]bool{}
 	for _, alias := range slices.Sorted(maps.Keys(c.Vaults)) {
+		// Only what is an alias can be part of a path, to the library that finds it.
+		if _, err := broker.VaultName(alias); err != nil {
+			k.errorf("$.vaults", "%q: an alias is 1 to 63 of [a-z0-9-], not starting or ending with a hyphen", alias)
+			continue
+		}
 		v := c.Vaults[alias]
-		k.vault("$.vaults."+alias, alias, v)
+		k.vault("$.vaults."+alias, v)
+		k.cache("$.vaults."+alias+".cache", v.Cache, v.Cache.or(c.Cache.Kept))
 		if v.Local != nil {
 			if files[filepath.Clean(v.Local.Path)] {
 				k.errorf("$.vaults."+alias+".local.path", "another vault has this file")
@@ -129,13 +132,11 @@ func (k *configCheck) mtls(at string, m mtlsConfig) {
 	}
 }
 
-func (k *configCheck) vault(at, alias string, v vaultConfig) {
-	if _, err := broker.VaultName(alias); err != nil {
-		k.errorf(at, "an alias is 1 to 63 of [a-z0-9-], not starting or ending with a hyphen")
-	}
+func (k *configCheck) vault(at string, v vaultConfig) {
 	if v.Kind != "" && v.Kind != kindKeyVault && v.Kind != kindManagedHSM {
 		k.errorf(at+".kind", "want keyVault, the default, or managedHsm")
 	}
+	k.vaultLimits(at+".limits", v)
 	if v.Local != nil {
 		if v.URL != "" || v.Credential.count() > 0 {
 			k.errorf(at, "a vault has either local or url with a credential")
@@ -144,10 +145,9 @@ func (k *configCheck) vault(at, alias string, v vaultConfig) {
 		k.require(at+".local.keyFile", v.Local.KeyFile, "name the file of the vault's master key; keep it on another volume than the vault")
 		return
 	}
-	if u, err := url.Parse(v.URL); err != nil || u.Scheme != "https" || u.Host == "" ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+	if host, err := keyvault.HostOf(v.URL); err != nil {
 		k.errorf(at+".url", "want the vault's URL, https://{name}.vault.azure.net and nothing behind it, or local for an embedded vault")
-	} else if hsm, known := keyvault.IsManagedHSM(u.Hostname()); known && hsm != (v.Kind == kindManagedHSM) {
+	} else if hsm, known := keyvault.IsManagedHSM(host); known && hsm != (v.Kind == kindManagedHSM) {
 		k.errorf(at+".kind", "want managedHsm for the URL of a Managed HSM, and for no other")
 	}
 	k.credential(at+".credential", v.Credential)

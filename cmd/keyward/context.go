@@ -41,7 +41,7 @@ type clientContext struct {
 // readContext reads a context file. It is strict: an unknown key is an error.
 func readContext(file string) (clientContext, error) {
 	var c clientContext
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(file) //nolint:gosec // the file that its user names
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return c, advise("there is no context file "+file,

@@ -48,7 +48,9 @@ The broker reaches the local vault as it would reach Azure's: over HTTPS, by the
 
 // Run serves until it is told to stop.
 func (c *devCmd) Run(a *app) error {
-	restrictFiles()
+	if err := harden(); err != nil {
+		return err
+	}
 	for _, l := range []struct{ flag, address string }{
 		{"--grpc", c.GRPC}, {"--http", c.HTTP}, {"--vault", c.Vault}, {"--admin", c.Admin},
 	} {
@@ -64,6 +66,7 @@ func (c *devCmd) Run(a *app) error {
 		return err
 	}
 	log := c.logger(a.err)
+	limitMemory(a.ctx, a.env, log)
 	vault, err := openVaultServer(c.Data, vaultLn, log)
 	if err != nil {
 		_ = vaultLn.Close()

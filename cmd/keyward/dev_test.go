@@ -19,6 +19,7 @@ import (
 
 // The commands, as a user types them, against a keyward dev of the script's.
 func TestScripts(t *testing.T) {
+	takesLong(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -52,6 +53,7 @@ func TestScripts(t *testing.T) {
 // Every line of the tour that keyward dev prints, but that of the foreign gRPC
 // client, does what it says when it is pasted into a shell.
 func TestTour(t *testing.T) {
+	takesLong(t)
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("the tour needs curl")
 	}

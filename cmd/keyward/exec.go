@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
 
 // Exit codes of exec, as of env and of a shell. All others are the command's.
@@ -25,10 +20,14 @@ const (
 type execCmd struct {
 	callFlags
 
-	Env     []binding `sep:"none" placeholder:"VARIABLE=SECRET" help:"Give the command this secret in this variable. May be repeated."`
-	Secret  []string  `sep:"none" complete:"secrets" placeholder:"SECRET" help:"The same, with the variable named for the secret: db-password is DB_PASSWORD. May be repeated."`
-	From    []string  `sep:"none" placeholder:"FILE" help:"The same for each VARIABLE=SECRET line of FILE. May be repeated."`
-	Command []string  `arg:"" passthrough:"partial" complete:"files" placeholder:"COMMAND" help:"The command to run, and its arguments."`
+	Env    []binding `sep:"none" placeholder:"VARIABLE=SECRET" help:"Give the command this secret in this variable. May be repeated."`
+	Secret []string  `sep:"none" complete:"secrets" placeholder:"SECRET" help:"The same, with the variable named for the secret: db-password is DB_PASSWORD. May be repeated."`
+	From   []string  `sep:"none" placeholder:"FILE" help:"The same for each VARIABLE=SECRET line of FILE. May be repeated."`
+
+	RestartOnChange bool          `help:"When one of the secrets changes, end the command and start it anew with the new values."`
+	Grace           time.Duration `default:"10s" help:"How long it then has to end after SIGTERM, before SIGKILL (${default})."`
+
+	Command []string `arg:"" passthrough:"partial" complete:"files" placeholder:"COMMAND" help:"The command to run, and its arguments."`
 }
 
 // Help shows examples.
@@ -45,6 +44,12 @@ app.secrets, which holds no value and can be kept with the source:
   PGPASSWORD=db-password
   STRIPE_KEY=vaults/pay/secrets/stripe-key
 
+With --restart-on-change a program that reads its environment once has new values soon after they are set:
+
+  keyward exec --restart-on-change --secret db-password -- ./server
+
+A change never costs the command what it has: only once all new values are here is it sent SIGTERM, after --grace SIGKILL, and started anew. While they cannot be had, and when a secret is deleted or disabled, it is kept running as it is; standard error tells, and it is tried again. A command that ends by itself is not started anew, nor one that you have sent SIGTERM, SIGINT or SIGQUIT. It takes the right to watchSecret. A SECRET with a VERSION does not change.
+
 The rest of the environment is handed on as it is, KEYWARD_CONTEXT too. Signals are passed on: SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGWINCH.
 
 Exit codes: the command's own, or 128+N if signal N ended it; 125 a secret cannot be had, 126 the command cannot be run, 127 there is no such command, 2 wrong usage.`
@@ -59,20 +64,37 @@ func (c *execCmd) Run(a *app) error {
 	if len(args) == 0 {
 		return codedError{exitUsage, errors.New("which command? write it after --")}
 	}
+	if c.Grace <= 0 {
+		return codedError{exitUsage, errors.New("--grace: want more than 0s")}
+	}
 	// Before any secret is asked for.
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return notRun(err)
 	}
-	env, err := c.environment(a)
+	env, err := c.environment(a.ctx, a)
 	if err != nil {
 		return codedError{exitNotStarted, err}
 	}
-	return runCommand(a, path, args, env)
+	s := newSupervisor(c, a, path, args, env)
+	defer s.unwatch()
+	if c.RestartOnChange {
+		if err := s.watch(); err != nil {
+			return codedError{exitNotStarted, err}
+		}
+	}
+	return s.run()
 }
 
-// environment fetches the secrets, as VARIABLE=value.
-func (c *execCmd) environment(a *app) ([]string, error) {
+// environment is what a command is given.
+type environment struct {
+	variables []string // VARIABLE=value
+	// versions are those of the values, by the secrets' full names.
+	versions map[string]string
+}
+
+// environment fetches the secrets.
+func (c *execCmd) environment(ctx context.Context, a *app) (*environment, error) {
 	bindings, err := c.bindings()
 	if err != nil {
 		return nil, err
@@ -88,18 +110,19 @@ func (c *execCmd) environment(a *app) ([]string, error) {
 			return nil, err
 		}
 	}
-	values, err := cl.fetch(a.ctx, names)
+	values, err := cl.fetch(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	env := make([]string, len(bindings))
+	env := &environment{variables: make([]string, len(bindings)), versions: make(map[string]string, len(values))}
 	for i, b := range bindings {
-		text := values[names[i]].Reveal()
+		text := values[names[i]].value.Reveal()
 		if strings.Contains(text, "\x00") {
 			return nil, advise(fmt.Sprintf("the value of %s has a NUL byte, which no environment can carry", names[i]),
 				"write it to a file with keyward render")
 		}
-		env[i] = b.variable + "=" + text
+		env.variables[i] = b.variable + "=" + text
+		env.versions[names[i]] = values[names[i]].version
 	}
 	return env, nil
 }
@@ -132,79 +155,4 @@ func (c *execCmd) bindings() ([]binding, error) {
 		seen[b.variable] = true
 	}
 	return all, nil
-}
-
-// runCommand runs a command to its end. Signals that would end or steer this
-// process are passed on to it.
-func runCommand(a *app, path string, args, env []string) error {
-	cmd := exec.CommandContext(context.WithoutCancel(a.ctx), path)
-	cmd.Args = args
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
-	cmd.Env = append(cmd.Environ(), env...)
-	signals := make(chan os.Signal, 16)
-	for _, s := range []os.Signal{
-		syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
-	} {
-		if !signal.Ignored(s) { // what nohup ignores, the command ignores too
-			signal.Notify(signals, s)
-		}
-	}
-	defer signal.Stop(signals)
-	if a.ctx.Err() != nil { // from here on it would be passed on
-		return codedError{exitNotStarted, errors.New("interrupted; the command was not started")}
-	}
-	if err := cmd.Start(); err != nil {
-		return notRun(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				if !sentByTerminal(s) {
-					_ = cmd.Process.Signal(s) // it may have ended
-				}
-			case <-ended:
-				return
-			}
-		}
-	}()
-	err := cmd.Wait()
-	close(ended)
-	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
-		return err
-	}
-	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
-		return codedError{code: exitSignaled + int(s.Signal())}
-	}
-	if code := cmd.ProcessState.ExitCode(); code != exitOK {
-		return codedError{code: code}
-	}
-	return nil
-}
-
-func notRun(err error) error {
-	code := exitNotExecutable
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		code = exitNotFound
-	}
-	return codedError{code, fmt.Errorf("the command cannot be run: %w", err)}
-}
-
-// sentByTerminal reports whether a signal came from the terminal, as far as can
-// be known: a terminal sends these to its whole foreground group, so that the
-// command got it already. A second one would tell many programs to end at once.
-func sentByTerminal(s os.Signal) bool {
-	switch s {
-	case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH:
-	default:
-		return false
-	}
-	tty, err := os.Open("/dev/tty")
-	if err != nil {
-		return false
-	}
-	defer tty.Close()
-	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
 }

@@ -20,6 +20,16 @@ type explainer struct {
 	timeout time.Duration
 }
 
+// explainedError is the error of a call, in words for the person who made it.
+type explainedError struct {
+	error
+
+	status *status.Status
+}
+
+// GRPCStatus lets the functions of the package status see what it was.
+func (e explainedError) GRPCStatus() *status.Status { return e.status }
+
 // explain returns what happened, with the reason in parentheses, and on further
 // lines what to do next. It returns nil for nil.
 func (e explainer) explain(err error, requestID string) error {
@@ -27,6 +37,10 @@ func (e explainer) explain(err error, requestID string) error {
 		return nil
 	}
 	s := status.Convert(err)
+	return explainedError{e.words(s, requestID), s}
+}
+
+func (e explainer) words(s *status.Status, requestID string) error {
 	var next []string
 	for _, detail := range s.Details() {
 		switch d := detail.(type) {

@@ -13,12 +13,18 @@ import (
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
+// fetched is a secret's value, and the version that it is of.
+type fetched struct {
+	value   broker.Value
+	version string
+}
+
 // fetch returns the values of secrets by their full names: all of them, or an
 // error that names each one that cannot be had, and why. It takes one call for
 // every 100 names.
-func (c *client) fetch(ctx context.Context, names []string) (map[string]broker.Value, error) {
+func (c *client) fetch(ctx context.Context, names []string) (map[string]fetched, error) {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	values := make(map[string]broker.Value, len(names))
+	values := make(map[string]fetched, len(names))
 	var lacking []string
 	for batch := range slices.Chunk(names, broker.MaxBatch) {
 		reply, err := c.secrets.BatchGetSecrets(ctx, &keywardv1.BatchGetSecretsRequest{Parent: commonVault(batch), Names: batch})
@@ -33,7 +39,7 @@ func (c *client) fetch(ctx context.Context, names []string) (map[string]broker.V
 			case r.GetName() != batch[i]:
 				return nil, errors.New("the broker answered for other secrets")
 			case r.GetResponse() != nil:
-				values[batch[i]] = broker.NewValue(r.GetResponse().GetValue())
+				values[batch[i]] = fetched{broker.NewValue(r.GetResponse().GetValue()), r.GetResponse().GetSecret().GetVersion()}
 			default:
 				s := status.FromProto(r.GetStatus())
 				lacking = append(lacking, fmt.Sprintf("%s: %s (%s)", batch[i], s.Message(), reasonOf(s)))

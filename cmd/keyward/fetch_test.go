@@ -22,7 +22,9 @@ func newBatching(values map[string]string) *fakeBroker {
 		for _, name := range r.GetNames() {
 			result := &keywardv1.BatchGetSecretsResult{Name: name}
 			if value, ok := values[name]; ok {
-				result.Result = &keywardv1.BatchGetSecretsResult_Response{Response: &keywardv1.GetSecretResponse{Value: value}}
+				result.Result = &keywardv1.BatchGetSecretsResult_Response{Response: &keywardv1.GetSecretResponse{
+					Secret: &keywardv1.Secret{Name: name, Version: testVersion}, Value: value,
+				}}
 			} else {
 				s, err := status.New(codes.PermissionDenied, "the policy does not allow this").
 					WithDetails(&errdetails.ErrorInfo{Domain: "keyward", Reason: string(broker.CodePolicyDenied)})
@@ -62,8 +64,8 @@ func TestFetchTakesOneCallForEach100(t *testing.T) {
 		t.Fatalf("%d values, %v", len(got), err)
 	}
 	for name, want := range values {
-		if got[name].Reveal() != want {
-			t.Errorf("%s is %q", name, got[name].Reveal())
+		if got[name].value.Reveal() != want || got[name].version != testVersion {
+			t.Errorf("%s is %q of version %q", name, got[name].value.Reveal(), got[name].version)
 		}
 	}
 	var sizes []int

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,11 +16,19 @@ func writeFile(path string, data []byte) error {
 	return replaceFile(path, data, 0o600)
 }
 
-// replaceFile replaces a file, whole or not at all: readers see the old one or
-// the new one, and so does whoever looks after a power cut. A file that was
-// there keeps its owner, or stays as it is if that cannot be. A symbolic link
-// is followed.
+// replaceFile does the same, with another mode.
 func replaceFile(path string, data []byte, mode fs.FileMode) error {
+	return fillFile(path, mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// fillFile replaces a file by what fill writes, whole or not at all: readers see
+// the old one or the new one, and so does whoever looks after a power cut. A file
+// that was there keeps its owner, or stays as it is if that cannot be. A symbolic
+// link is followed.
+func fillFile(path string, mode fs.FileMode, fill func(io.Writer) error) error {
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		target, err = path, nil
@@ -41,7 +50,7 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
-	_, err = f.Write(data)
+	err = fill(f)
 	if err == nil && before != nil {
 		err = keepOwner(f, before)
 	}

@@ -58,6 +58,9 @@ func (c *getCmd) Run(a *app) error {
 		fmt.Fprintf(a.err, "not modified: %s is still the version\n", c.KnownVersion)
 		return nil
 	}
+	if f := reply.GetFreshness(); f.GetStale() {
+		fmt.Fprintf(a.err, "stale: the vault cannot be asked; this is its answer of %s\n", timeText(f.GetFetchTime()))
+	}
 	value := reply.GetValue()
 	if _, ok := terminal(a.out); ok {
 		value += "\n"

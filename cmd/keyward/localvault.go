@@ -88,6 +88,7 @@ func openLocalVault(alias broker.Name, c localVaultConfig) (*localVault, error) 
 	if err != nil {
 		return nil, err
 	}
+	c.store.Control = true
 	c.store.RetentionDays, c.store.PurgeProtection = c.options.retentionDays, c.options.purgeProtection
 	store, err := localvault.Open(c.store)
 	if err != nil {

@@ -52,6 +52,7 @@ type cli struct {
 	Update   updateCmd   `cmd:"" group:"Use" help:"Change what is known of a secret, but not its value."`
 	List     listCmd     `cmd:"" group:"Use" help:"List the secrets you may list."`
 	Versions versionsCmd `cmd:"" group:"Use" help:"List a secret's versions, newest first."`
+	Watch    watchCmd    `cmd:"" group:"Use" help:"Print a line when a secret changes, is deleted or disabled."`
 	Delete   deleteCmd   `cmd:"" group:"Use" help:"Delete a secret with all its versions; the vault keeps it for a while."`
 
 	Key         keyCmd         `cmd:"" group:"Use" help:"Make, use and keep keys: sign, encrypt, wrap, rotate."`

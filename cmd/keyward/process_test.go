@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -14,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,10 +27,11 @@ import (
 	keywardv1 "github.com/keyward/keyward/gen/keyward/v1"
 )
 
-// TestMain makes the test binary stand in for keyward, and for a program that
-// tells what it is sent, on the PATH of the processes and scripts of these tests.
+// TestMain makes the test binary stand in for keyward, for a program that tells
+// what it is sent, and for one that floods, on the PATH of the processes and
+// scripts of these tests.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keyward": main, "signalee": signalee})
+	testscript.Main(m, map[string]func(){"keyward": measured, "signalee": signalee, "flooder": flood})
 }
 
 // process is a keyward of its own: a real one, with real signals.
@@ -47,50 +48,100 @@ type process struct {
 // patience bounds what a test waits for. Nothing is measured by it.
 const patience = 60 * time.Second
 
-// start starts keyward and waits for its "ready".
-func start(t *testing.T, dir string, env []string, args ...string) *process {
+// launch starts a command that is keyward, or becomes it.
+func launch(t *testing.T, dir string, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, dir: dir, out: &safeBuffer{}, err: &safeBuffer{}, done: make(chan struct{})}
-	p.cmd = exec.Command("keyward", args...)
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stderr = p.err
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
+	p := &process{t: t, cmd: cmd, dir: dir, out: &safeBuffer{}, err: &safeBuffer{}, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.out, p.err
+	cmd.WaitDelay = patience / 2 // a process of its own may have its output
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.stop(syscall.SIGKILL) })
-	ready := make(chan struct{})
 	go func() {
-		seen := false
-		lines := bufio.NewScanner(stdout)
-		for lines.Scan() {
-			p.out.Write(append(lines.Bytes(), '\n'))
-			if lines.Text() == "ready" && !seen {
-				seen = true
-				close(ready)
-			}
-		}
-		p.rc = p.cmd.Wait()
+		p.rc = cmd.Wait()
 		close(p.done)
 	}()
-	select {
-	case <-ready:
-	case <-p.done:
-		t.Fatalf("keyward %s ended before it was ready: %v\n%s", strings.Join(args, " "), p.rc, p.err)
-	case <-time.After(patience):
-		t.Fatalf("keyward %s is not ready\n%s", strings.Join(args, " "), p.err)
-	}
 	return p
+}
+
+// program runs a program of these tests with env beside its own environment.
+func program(name string, env []string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
+}
+
+// start starts keyward and waits for its "ready".
+func start(t *testing.T, dir string, env []string, args ...string) *process {
+	t.Helper()
+	return startCommand(t, dir, program("keyward", env, args...))
+}
+
+// startCommand is start by a command that becomes keyward.
+func startCommand(t *testing.T, dir string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := launch(t, dir, cmd)
+	p.prints("ready")
+	return p
+}
+
+// startServe starts a command that is keyward serve, and waits until it serves.
+func startServe(t *testing.T, dir string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := launch(t, dir, cmd)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("its log:\n%s", p.err)
+		}
+	})
+	eventually(t, "keyward serve serves", func() bool {
+		if p.ended() {
+			t.Fatalf("keyward serve ended: %v\n%s", p.rc, p.err)
+		}
+		return adminAddress.MatchString(p.err.String())
+	})
+	return p
+}
+
+// prints waits for a line on standard output.
+func (p *process) prints(line string) {
+	p.t.Helper()
+	eventually(p.t, "it prints "+line, func() bool {
+		ended := p.ended()
+		printed := slices.Contains(strings.Split(p.out.String(), "\n"), line)
+		if ended && !printed {
+			p.t.Fatalf("%s ended before it printed %q: %v\n%s", p.cmd, line, p.rc, p.err)
+		}
+		return printed
+	})
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// says waits for words on standard error.
+func (p *process) says(words string) {
+	p.t.Helper()
+	eventually(p.t, "it says "+words, func() bool { return strings.Contains(p.err.String(), words) })
 }
 
 // startDev starts keyward dev in dir, on ports of its own choice.
 func startDev(t *testing.T, dir string, env ...string) *process {
 	t.Helper()
+	return start(t, dir, env, append(devArgs(dir), "--log-level", "debug")...)
+}
+
+// devArgs are those of keyward dev, on ports of its own choice.
+func devArgs(dir string) []string {
 	const free = "127.0.0.1:0"
-	return start(t, dir, env, "dev", "--data", dir, "--grpc", free, "--http", free, "--vault", free, "--admin", free, "--log-level", "debug")
+	return []string{"dev", "--data", dir, "--grpc", free, "--http", free, "--vault", free, "--admin", free}
 }
 
 // stop sends a signal and waits for the end.
@@ -128,12 +179,17 @@ func (p *process) tls() *tls.Config {
 // secrets is a gRPC client that calls as the admin.
 func (p *process) secrets() keywardv1.SecretServiceClient {
 	p.t.Helper()
+	return keywardv1.NewSecretServiceClient(p.dial())
+}
+
+func (p *process) dial() *grpc.ClientConn {
+	p.t.Helper()
 	conn, err := grpc.NewClient(p.context().GRPC, grpc.WithTransportCredentials(credentials.NewTLS(p.tls())))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { conn.Close() })
-	return keywardv1.NewSecretServiceClient(conn)
+	return conn
 }
 
 // token is a bearer token of the dev issuer.
@@ -190,10 +246,11 @@ func (p *process) metrics() string {
 // admin asks for a page of the admin port.
 func (p *process) admin(path string) (code int, text string) {
 	p.t.Helper()
-	m := adminAddress.FindStringSubmatch(p.err.String())
-	if m == nil {
-		p.t.Fatalf("no admin address in the log:\n%s", p.err)
-	}
+	var m []string
+	eventually(p.t, "the log has the admin address", func() bool {
+		m = adminAddress.FindStringSubmatch(p.err.String())
+		return m != nil
+	})
 	resp, err := http.Get("http://" + m[1] + path)
 	if err != nil {
 		p.t.Fatal(err)
@@ -258,4 +315,13 @@ func freePort(t *testing.T) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
+}
+
+// takesLong leaves a test out of a short run, as under the race detector: what it
+// looks at is another process, or one goroutine's work.
+func takesLong(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long: go test runs it, and go test -short does not")
+	}
 }

@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/keyward/keyward/broker"
 )
 
 // Every client command takes a reason and sends it, percent-encoded, with each
@@ -45,5 +49,14 @@ func TestReasonOfEveryClientCommand(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A stream says so too.
+func TestReasonOfAWatch(t *testing.T) {
+	b, _ := newWatched(act{end: statusOf(t, codes.PermissionDenied, broker.CodePolicyDenied)})
+	_, stderr, _ := keyward(t, b.serve(t), "", "watch", "a", "--reason", "ticket 4711")
+	if len(b.reasons) != 1 || !slices.Equal(b.reasons[0], []string{"ticket%204711"}) {
+		t.Errorf("sent %q: %s", b.reasons, stderr)
 	}
 }

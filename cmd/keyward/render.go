@@ -76,7 +76,7 @@ func (c *renderCmd) Run(a *app) error {
 		if !ok { // and is not repeated: it may be made of a value
 			return "", errors.New("whether a secret is named, and its name, must not depend on another's value")
 		}
-		return values[name].Reveal(), nil
+		return values[name].value.Reveal(), nil
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 // The page is one file that asks for nothing; its links lead to what it has; and
 // it shows what the month has.
 func TestReport(t *testing.T) {
+	takesLong(t)
 	dir := t.TempDir()
 	log, out := filepath.Join(dir, "audit.jsonl"), filepath.Join(dir, "report.html")
 	makeMonth(t, log, 1)

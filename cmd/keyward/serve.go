@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
@@ -32,13 +35,16 @@ func (*serveCmd) Help() string {
       url: https://pay.vault.azure.net
       credential: {managedIdentity: {}}
 
-gRPC is on port 7443, REST on 7444, /livez, /readyz and /metrics on 127.0.0.1:7446. SIGTERM drains.
+gRPC is on port 7443, REST on 7444, /livez, /readyz and /metrics on 127.0.0.1:7446. SIGTERM drains. The configuration is read again when
+it changes, and on SIGHUP: limits, identity, cache and vaults take effect at once, the rest with the next start; what is wrong takes none.
 Traces and metrics go where the OTEL_EXPORTER_OTLP_* variables say.`
 }
 
 // Run serves, or checks.
 func (c *serveCmd) Run(a *app) error {
-	restrictFiles()
+	if err := harden(); err != nil {
+		return err
+	}
 	conf, warnings, err := loadConfig(c.Config)
 	if err != nil {
 		return err
@@ -47,10 +53,15 @@ func (c *serveCmd) Run(a *app) error {
 	for _, w := range warnings {
 		log.WarnContext(a.ctx, "configuration", "warning", w)
 	}
-	w := wiring{config: conf, env: a.env, log: log}
+	w := wiring{config: conf, file: c.Config, env: a.env, log: log}
 	if c.Check || c.Online {
 		return w.check(a, c.Online)
 	}
+	limitMemory(a.ctx, a.env, log)
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+	w.hangUp = hangUp
 	ln, err := listen(conf)
 	if err != nil {
 		return err
@@ -67,7 +78,7 @@ func (w wiring) check(a *app, online bool) error {
 	if err := errors.Join(perr, aerr, terr, kerr, w.checkAudit(), w.checkVaults()); err != nil {
 		return err
 	}
-	w.warnOfVaults(a.ctx, engine)
+	w.warnOfVaults(a.ctx, engine, nil)
 	fmt.Fprintf(a.out, "configuration: ok\npolicies: %d, ok\n", engine.Len())
 	if !online {
 		return nil

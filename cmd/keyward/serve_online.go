@@ -41,14 +41,14 @@ func (w wiring) checkOnline(a *app, policies *policy.Engine) error {
 			delete(w.config.Vaults, alias)
 		}
 	}
-	v, err := w.openVaults(tel)
+	v, err := w.openVaults(a.ctx, tel)
 	if err != nil {
 		return err
 	}
 	defer v.close() //nolint:errcheck // nothing was written
 	var failed []error
-	for _, alias := range slices.Sorted(maps.Keys(v.clients)) {
-		faults, err := tryVault(a.ctx, alias, v.clients[alias], v.hsm[alias], policies)
+	for _, alias := range slices.Sorted(maps.Keys(v.open)) {
+		faults, err := tryVault(a.ctx, alias, v.open[alias].Client, v.open[alias].config.Kind == kindManagedHSM, policies)
 		if err != nil {
 			return err
 		}

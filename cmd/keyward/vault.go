@@ -7,12 +7,18 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/keyward/keyward/broker/localvault"
 )
 
+// vaultCmd serves the local vault, where no other command is named.
 type vaultCmd struct {
+	Serve  vaultServeCmd  `cmd:"" default:"withargs" help:"Run the local vault (the default)."`
+	Backup vaultBackupCmd `cmd:"" help:"Copy a local vault's file, while it is in use or not."`
+	Fsck   vaultFsckCmd   `cmd:"" help:"Check all that a local vault's file holds, while it is in use or not."`
+}
+
+type vaultServeCmd struct {
 	logFlags
 
 	Data string `default:".keyward" placeholder:"DIR" help:"The folder the vault is kept in; made where absent (${default})."`
@@ -29,8 +35,13 @@ type vaultCmd struct {
 	FederatedKeys    string `and:"federated" placeholder:"FILE" help:"That issuer's public keys: a JSON Web Key Set. They are not fetched."`
 }
 
-// Help tells how to use it.
+// Help tells where the flags are.
 func (*vaultCmd) Help() string {
+	return `Without a command it is keyward vault serve, whose flags it takes: see keyward vault serve --help.`
+}
+
+// Help tells how to use it.
+func (*vaultServeCmd) Help() string {
 	return `It speaks Azure Key Vault's REST contract for secrets, keys and certificates over HTTPS, with a token service of its own, so any Key
 Vault client can use it. DIR/vault.env has what such a client needs:
 
@@ -47,8 +58,10 @@ JavaScript, Python, Java and .NET is printed at the start.
 }
 
 // Run serves the local vault.
-func (c *vaultCmd) Run(a *app) error {
-	restrictFiles()
+func (c *vaultServeCmd) Run(a *app) error {
+	if err := harden(); err != nil {
+		return err
+	}
 	simulate, err := parseSimulation(c.Simulate)
 	if err != nil {
 		return err
@@ -76,6 +89,7 @@ func (c *vaultCmd) Run(a *app) error {
 		return err
 	}
 	log := c.logger(a.err)
+	limitMemory(a.ctx, a.env, log)
 	vault, err := openVaultServerAs(options, c.Data, ln, log)
 	if err != nil {
 		_ = ln.Close()
@@ -101,7 +115,7 @@ func (c *vaultCmd) Run(a *app) error {
 
 // options are what the flags ask for, and all that the application can ask for
 // tokens with.
-func (c *vaultCmd) options(simulate simulation) (vaultOptions, error) {
+func (c *vaultServeCmd) options(simulate simulation) (vaultOptions, error) {
 	cert, err := ensureVaultCertificate(c.Data)
 	if err != nil {
 		return vaultOptions{}, err
@@ -136,6 +150,3 @@ func (c *vaultCmd) options(simulate simulation) (vaultOptions, error) {
 	}
 	return o, nil
 }
-
-// restrictFiles makes every file of this process its owner's alone.
-func restrictFiles() { syscall.Umask(0o077) }

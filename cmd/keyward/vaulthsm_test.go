@@ -90,19 +90,20 @@ func TestEmbeddedManagedHSM(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tel.close(w.log)
-	v, err := w.openVaults(tel)
+	w.config.setDefaults()
+	v, err := w.openVaults(t.Context(), tel)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = v.close() }()
-	if vault := v.cached(cacheConfig{TTL: &duration{}})["edge"]; vault.Secrets != nil || vault.Keys == nil {
+	if vault := v.open["edge"].served; vault.Secrets != nil || vault.Keys == nil {
 		t.Errorf("it has %+v", vault)
 	}
 	name, err := broker.ParseName(broker.KindKeys, "vaults/edge/keys/wrapper")
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := v.clients["edge"].CreateKey(t.Context(), name, broker.NewKey{Type: broker.KeyTypeOct, Size: 256, Enabled: true})
+	made, err := v.open["edge"].CreateKey(t.Context(), name, broker.NewKey{Type: broker.KeyTypeOct, Size: 256, Enabled: true})
 	if err != nil || made.JWK.Type != broker.KeyTypeOctHSM {
 		t.Errorf("%+v, %v", made, err)
 	}

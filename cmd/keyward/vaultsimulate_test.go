@@ -15,6 +15,7 @@ import (
 // What a vault does at times, short of refusing, is nothing that whoever calls
 // the broker's client can tell.
 func TestClientOfSimulatedVault(t *testing.T) {
+	takesLong(t)
 	alias, err := broker.VaultName("dev")
 	if err != nil {
 		t.Fatal(err)

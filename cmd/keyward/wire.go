@@ -19,6 +19,8 @@ import (
 // wiring is what a broker process is made from, beside its configuration.
 type wiring struct {
 	config *config
+	file   string           // where config was read, if it was
+	hangUp <-chan os.Signal // has the file read at once
 	env    func(string) string
 	log    *slog.Logger
 	// reflection: gRPC reflection, in keyward dev.
@@ -92,14 +94,14 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	}
 	defer inBackground(ctx, policies.Run)()
 
-	vaults, err := w.openVaults(tel)
+	vaults, err := w.openVaults(ctx, tel)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, vaults.close()) }()
-
+	vaults.warm(ctx)
 	core, err := broker.New(broker.Config{
-		Vaults:         vaults.cached(w.config.Cache),
+		Vaults:         served(vaults.open),
 		Authorizer:     policies,
 		Auditor:        auditLog,
 		Logger:         w.log,
@@ -138,6 +140,11 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 	if err != nil {
 		return err
 	}
+	conf, err := w.watchConfig(server, core, vaults, policies)
+	if err != nil {
+		return err
+	}
+	defer inBackground(ctx, conf.run)()
 	checks := []service.Check{
 		{Name: "serving", Ready: func(context.Context) error { return server.Ready() }},
 		{Name: "audit", Ready: func(context.Context) error { return auditLog.Err() }},
@@ -148,6 +155,10 @@ func (w wiring) serve(ctx context.Context, ln listeners) (err error) {
 				return fmt.Sprintf("%d policies, set %.12s", policies.Engine().Len(), policies.Engine().Hash())
 			},
 		},
+	}
+	checks = append(checks, conf.checks()...)
+	if err := measureReady(tel.metrics, checks); err != nil {
+		return fmt.Errorf("telemetry: %w", err)
 	}
 	return w.run(ctx, ln, server, checks, tel)
 }

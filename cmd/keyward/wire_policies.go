@@ -27,15 +27,20 @@ func (w wiring) openPolicies(ctx context.Context, auditor broker.Auditor, tel *t
 	if err != nil {
 		return nil, err
 	}
-	w.warnOfVaults(ctx, policies.Engine())
+	w.warnOfVaults(ctx, policies.Engine(), nil)
 	return policies, nil
 }
 
-// warnOfVaults tells of policies for vaults that are not configured. They are in
-// force all the same: a vault may be taken away for a while.
-func (w wiring) warnOfVaults(ctx context.Context, set *policy.Engine) {
+// warnOfVaults tells of policies for vaults that are not configured, any more if
+// there was another configuration. They are in force all the same: a vault may be
+// taken away for a while.
+func (w wiring) warnOfVaults(ctx context.Context, set *policy.Engine, before *config) {
 	for _, v := range set.Vaults() {
-		if _, ok := w.config.Vaults[v.Alias]; !ok {
+		was := before == nil
+		if !was {
+			_, was = before.Vaults[v.Alias]
+		}
+		if _, is := w.config.Vaults[v.Alias]; was && !is {
 			w.log.WarnContext(ctx, "a policy is for a vault that is not configured, and cannot match", "vault", v.Alias, "policy", v.Where)
 		}
 	}

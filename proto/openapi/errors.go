@@ -53,12 +53,14 @@ var failures = []failure{
 	{"KEY_IN_TRANSITION", http.StatusConflict, 10, "the key is being deleted or recovered; try again in a moment", true},
 	{"CERTIFICATE_IN_TRANSITION", http.StatusConflict, 10, "the certificate is being deleted or recovered; try again in a moment", true},
 	{"CALLER_RATE_LIMITED", http.StatusTooManyRequests, 8, "too many calls; wait before the next one, and make fewer", true},
+	{"READER_TOO_SLOW", http.StatusTooManyRequests, 8, "the caller did not read what it was sent; watch again, and read on", false},
 	{"INTERNAL", http.StatusInternalServerError, 13, "internal error; tell whoever runs the broker the time of the call", false},
 	{"NOT_SUPPORTED", http.StatusNotImplemented, 12, "this vault does not offer that", false},
 	{"VAULT_THROTTLED", http.StatusServiceUnavailable, 14, "the vault asks for fewer calls; try again later", true},
 	{"VAULT_UNAVAILABLE", http.StatusServiceUnavailable, 14, "the vault does not answer as it should; try again later", true},
 	{"VAULT_AUTHENTICATION_FAILED", http.StatusServiceUnavailable, 14, "the broker is not let into the vault; try again later, or tell whoever runs the broker", true},
 	{"AUDIT_UNAVAILABLE", http.StatusServiceUnavailable, 14, "the audit log cannot be written, so nothing was disclosed or changed; tell whoever runs the broker", false},
+	{"STREAM_EXPIRED", http.StatusServiceUnavailable, 14, "the stream has had its time; watch again, with the versions that are known", false},
 	{"DEADLINE_EXCEEDED", http.StatusGatewayTimeout, 4, "the time for the call is over; a change may have happened", false},
 }
 
@@ -93,6 +95,7 @@ var own = map[string][]string{
 	"ListSecrets":                slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),
 	"ListSecretVersions":         slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN", "SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"BatchGetSecrets":            nil,
+	"WatchSecrets":               {"POLICY_DENIED", "VAULT_NOT_FOUND", "NOT_SUPPORTED", "READER_TOO_SLOW", "STREAM_EXPIRED"},
 	"GenerateSecret":             slices.Concat(oneVault, []string{"SECRET_SOFT_DELETED", "ETAG_MISMATCH", "SECRET_IN_TRANSITION"}, managed),
 	"GetDeletedSecret":           slices.Concat(oneVault, []string{"SECRET_NOT_FOUND", "SECRET_IN_TRANSITION"}),
 	"ListDeletedSecrets":         slices.Concat(oneVault, []string{"BAD_PAGE_TOKEN"}),

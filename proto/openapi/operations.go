@@ -171,7 +171,11 @@ func (d *document) success(m *protogen.Method, e example) object {
 	if m.GoName == getSecret {
 		response = response.with("headers", object{{"ETag", object{{"$ref", "#/components/headers/ETag"}}}})
 	}
+	media := "application/json"
+	if m.Desc.IsStreamingServer() {
+		media = "application/x-ndjson" // schema and example are of one line
+	}
 	return response.
-		with("content", object{{"application/json", object{{"schema", schema}, {"example", e.Reply}}}}).
+		with("content", object{{media, object{{"schema", schema}, {"example", e.Reply}}}}).
 		with("links", e.Links)
 }

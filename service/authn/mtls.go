@@ -1,9 +1,11 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/url"
@@ -177,10 +179,40 @@ func (m mtls) spiffeID(leaf *x509.Certificate) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if hasFragment(leaf) {
+		return "", errors.New("authn: a fragment in a SPIFFE ID")
+	}
 	if m.domain == "" || domain != m.domain {
 		return "", errors.New("authn: foreign trust domain")
 	}
 	return "spiffe://" + domain + path, nil
+}
+
+var subjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// hasFragment reports whether a URI name of the certificate is written with a
+// fragment. net/url drops an empty one, and an ID would have two spellings.
+func hasFragment(leaf *x509.Certificate) bool {
+	const uri = 6 // RFC 5280, section 4.2.1.6
+	for _, e := range leaf.Extensions {
+		if !e.Id.Equal(subjectAltName) || bytes.IndexByte(e.Value, '#') < 0 {
+			continue
+		}
+		var names, name asn1.RawValue
+		if _, err := asn1.Unmarshal(e.Value, &names); err != nil {
+			return true
+		}
+		for rest := names.Bytes; len(rest) > 0; {
+			var err error
+			if rest, err = asn1.Unmarshal(rest, &name); err != nil {
+				return true
+			}
+			if name.Class == asn1.ClassContextSpecific && name.Tag == uri && bytes.IndexByte(name.Bytes, '#') >= 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func parseSPIFFE(u *url.URL) (domain, path string, err error) {

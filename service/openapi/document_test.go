@@ -50,9 +50,13 @@ func (d document) operations() map[string]operation {
 	return all
 }
 
-// json is the JSON content of a request's or a response's body.
+// json is the JSON content of a request's or a response's body, or of a line of it.
 func (d document) json(body any) map[string]any {
-	return object(object(object(body)["content"])["application/json"])
+	content := object(object(body)["content"])
+	if lines, ok := content["application/x-ndjson"]; ok {
+		return object(lines)
+	}
+	return object(content["application/json"])
 }
 
 // at follows references until there is none.

@@ -33,6 +33,7 @@ var tour = []step{
 	{operation: "UpdateSecret"},
 	{operation: "UpdateSecretVersion", from: "SetSecret", link: "updateThisVersion"},
 	{operation: "BatchGetSecrets"},
+	{operation: "WatchSecrets"},
 	{operation: "GenerateSecret"},
 	{operation: "ListSecretVersions"},
 	{operation: "ListSecrets"},

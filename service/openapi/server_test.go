@@ -1,6 +1,7 @@
 package openapi_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
@@ -125,7 +126,11 @@ func (s *server) do(req *http.Request, principal string) reply {
 		s.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	read := io.ReadAll
+	if resp.Header.Get("Content-Type") == "application/x-ndjson" { // which does not end soon
+		read = func(r io.Reader) ([]byte, error) { return bufio.NewReader(r).ReadBytes('\n') }
+	}
+	body, err := read(resp.Body)
 	if err != nil {
 		s.Fatal(err)
 	}

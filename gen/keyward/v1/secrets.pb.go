@@ -27,6 +27,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a secret has become.
+type SecretEvent_Type int32
+
+const (
+	// Never sent.
+	SecretEvent_TYPE_UNSPECIFIED SecretEvent_Type = 0
+	// It has another latest version, or is there and enabled again.
+	SecretEvent_TYPE_CHANGED SecretEvent_Type = 1
+	// It is not there any more.
+	SecretEvent_TYPE_DELETED SecretEvent_Type = 2
+	// It is disabled, or may not be used at this time.
+	SecretEvent_TYPE_DISABLED SecretEvent_Type = 3
+)
+
+// Enum value maps for SecretEvent_Type.
+var (
+	SecretEvent_Type_name = map[int32]string{
+		0: "TYPE_UNSPECIFIED",
+		1: "TYPE_CHANGED",
+		2: "TYPE_DELETED",
+		3: "TYPE_DISABLED",
+	}
+	SecretEvent_Type_value = map[string]int32{
+		"TYPE_UNSPECIFIED": 0,
+		"TYPE_CHANGED":     1,
+		"TYPE_DELETED":     2,
+		"TYPE_DISABLED":    3,
+	}
+)
+
+func (x SecretEvent_Type) Enum() *SecretEvent_Type {
+	p := new(SecretEvent_Type)
+	*p = x
+	return p
+}
+
+func (x SecretEvent_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SecretEvent_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_keyward_v1_secrets_proto_enumTypes[0].Descriptor()
+}
+
+func (SecretEvent_Type) Type() protoreflect.EnumType {
+	return &file_keyward_v1_secrets_proto_enumTypes[0]
+}
+
+func (x SecretEvent_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SecretEvent_Type.Descriptor instead.
+func (SecretEvent_Type) EnumDescriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{26, 0}
+}
+
 // Secret is what may be known of a secret without its value. It has no value
 // field, so that a list, a delete or a log line cannot carry one.
 type Secret struct {
@@ -1622,6 +1679,170 @@ func (x *ListSecretVersionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type WatchSecretsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 100 secrets, none of them twice. They may be in different vaults.
+	Targets       []*WatchTarget `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchSecretsRequest) Reset() {
+	*x = WatchSecretsRequest{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchSecretsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchSecretsRequest) ProtoMessage() {}
+
+func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchSecretsRequest.ProtoReflect.Descriptor instead.
+func (*WatchSecretsRequest) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WatchSecretsRequest) GetTargets() []*WatchTarget {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+type WatchTarget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/secrets/{secret}, without a version. There need not be such a
+	// secret yet.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The latest version that the caller knows of. Without one the present one is
+	// sent at once, if there is any.
+	KnownVersion  string `protobuf:"bytes,2,opt,name=known_version,json=knownVersion,proto3" json:"known_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTarget) Reset() {
+	*x = WatchTarget{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTarget) ProtoMessage() {}
+
+func (x *WatchTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTarget.ProtoReflect.Descriptor instead.
+func (*WatchTarget) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WatchTarget) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WatchTarget) GetKnownVersion() string {
+	if x != nil {
+		return x.KnownVersion
+	}
+	return ""
+}
+
+// What has become of a secret that is watched.
+type SecretEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// vaults/{vault}/secrets/{secret}, as the caller asked for it but in lower case.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The latest version, if the type is TYPE_CHANGED.
+	Version       string           `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Type          SecretEvent_Type `protobuf:"varint,3,opt,name=type,proto3,enum=keyward.v1.SecretEvent_Type" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretEvent) Reset() {
+	*x = SecretEvent{}
+	mi := &file_keyward_v1_secrets_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretEvent) ProtoMessage() {}
+
+func (x *SecretEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_keyward_v1_secrets_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretEvent.ProtoReflect.Descriptor instead.
+func (*SecretEvent) Descriptor() ([]byte, []int) {
+	return file_keyward_v1_secrets_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SecretEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretEvent) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *SecretEvent) GetType() SecretEvent_Type {
+	if x != nil {
+		return x.Type
+	}
+	return SecretEvent_TYPE_UNSPECIFIED
+}
+
 var File_keyward_v1_secrets_proto protoreflect.FileDescriptor
 
 const file_keyward_v1_secrets_proto_rawDesc = "" +
@@ -1755,7 +1976,21 @@ const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\tpageToken\"w\n" +
 	"\x1aListSecretVersionsResponse\x12,\n" +
 	"\asecrets\x18\x01 \x03(\v2\x12.keyward.v1.SecretR\asecrets\x12+\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\rnextPageToken2\xf7\x0f\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\rnextPageToken\"M\n" +
+	"\x13WatchSecretsRequest\x126\n" +
+	"\atargets\x18\x01 \x03(\v2\x17.keyward.v1.WatchTargetB\x03\xe0A\x02R\atargets\"K\n" +
+	"\vWatchTarget\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x02R\x04name\x12#\n" +
+	"\rknown_version\x18\x02 \x01(\tR\fknownVersion\"\xc2\x01\n" +
+	"\vSecretEvent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x120\n" +
+	"\x04type\x18\x03 \x01(\x0e2\x1c.keyward.v1.SecretEvent.TypeR\x04type\"S\n" +
+	"\x04Type\x12\x14\n" +
+	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fTYPE_CHANGED\x10\x01\x12\x10\n" +
+	"\fTYPE_DELETED\x10\x02\x12\x11\n" +
+	"\rTYPE_DISABLED\x10\x032\xeb\x10\n" +
 	"\rSecretService\x12\xa2\x01\n" +
 	"\tGetSecret\x12\x1c.keyward.v1.GetSecretRequest\x1a\x1d.keyward.v1.GetSecretResponse\"X\xdaA\x04name\x82\xd3\xe4\x93\x02KZ*\x12(/v1/{name=vaults/*/secrets/*/versions/*}\x12\x1d/v1/{name=vaults/*/secrets/*}\x12t\n" +
 	"\tSetSecret\x12\x1c.keyward.v1.SetSecretRequest\x1a\x12.keyward.v1.Secret\"5\xdaA\n" +
@@ -1771,7 +2006,8 @@ const file_keyward_v1_secrets_proto_rawDesc = "" +
 	"\x0eUndeleteSecret\x12!.keyward.v1.UndeleteSecretRequest\x1a\x12.keyward.v1.Secret\"?\xdaA\x04name\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{name=vaults/*/deletedSecrets/*}:undelete\x12z\n" +
 	"\vPurgeSecret\x12\x1e.keyward.v1.PurgeSecretRequest\x1a\x16.google.protobuf.Empty\"3\xdaA\x04name\x82\xd3\xe4\x93\x02&*$/v1/{name=vaults/*/deletedSecrets/*}\x12\x89\x01\n" +
 	"\fBackupSecret\x12\x1f.keyward.v1.BackupSecretRequest\x1a .keyward.v1.BackupSecretResponse\"6\xdaA\x04name\x82\xd3\xe4\x93\x02):\x01*\"$/v1/{name=vaults/*/secrets/*}:backup\x12\x85\x01\n" +
-	"\rRestoreSecret\x12 .keyward.v1.RestoreSecretRequest\x1a\x12.keyward.v1.Secret\">\xdaA\vparent,blob\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/{parent=vaults/*}/secrets:restoreB5Z3github.com/keyward/keyward/gen/keyward/v1;keywardv1b\x06proto3"
+	"\rRestoreSecret\x12 .keyward.v1.RestoreSecretRequest\x1a\x12.keyward.v1.Secret\">\xdaA\vparent,blob\x82\xd3\xe4\x93\x02*:\x01*\"%/v1/{parent=vaults/*}/secrets:restore\x12r\n" +
+	"\fWatchSecrets\x12\x1f.keyward.v1.WatchSecretsRequest\x1a\x17.keyward.v1.SecretEvent\"&\xdaA\atargets\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/secrets:watch0\x01B5Z3github.com/keyward/keyward/gen/keyward/v1;keywardv1b\x06proto3"
 
 var (
 	file_keyward_v1_secrets_proto_rawDescOnce sync.Once
@@ -1785,102 +2021,111 @@ func file_keyward_v1_secrets_proto_rawDescGZIP() []byte {
 	return file_keyward_v1_secrets_proto_rawDescData
 }
 
-var file_keyward_v1_secrets_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_keyward_v1_secrets_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_keyward_v1_secrets_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_keyward_v1_secrets_proto_goTypes = []any{
-	(*Secret)(nil),                     // 0: keyward.v1.Secret
-	(*DeletedSecret)(nil),              // 1: keyward.v1.DeletedSecret
-	(*Freshness)(nil),                  // 2: keyward.v1.Freshness
-	(*GetSecretRequest)(nil),           // 3: keyward.v1.GetSecretRequest
-	(*GetSecretResponse)(nil),          // 4: keyward.v1.GetSecretResponse
-	(*SetSecretRequest)(nil),           // 5: keyward.v1.SetSecretRequest
-	(*UpdateSecretRequest)(nil),        // 6: keyward.v1.UpdateSecretRequest
-	(*BatchGetSecretsRequest)(nil),     // 7: keyward.v1.BatchGetSecretsRequest
-	(*BatchGetSecretsResponse)(nil),    // 8: keyward.v1.BatchGetSecretsResponse
-	(*BatchGetSecretsResult)(nil),      // 9: keyward.v1.BatchGetSecretsResult
-	(*GenerateSecretRequest)(nil),      // 10: keyward.v1.GenerateSecretRequest
-	(*DeleteSecretRequest)(nil),        // 11: keyward.v1.DeleteSecretRequest
-	(*GetDeletedSecretRequest)(nil),    // 12: keyward.v1.GetDeletedSecretRequest
-	(*ListDeletedSecretsRequest)(nil),  // 13: keyward.v1.ListDeletedSecretsRequest
-	(*ListDeletedSecretsResponse)(nil), // 14: keyward.v1.ListDeletedSecretsResponse
-	(*UndeleteSecretRequest)(nil),      // 15: keyward.v1.UndeleteSecretRequest
-	(*PurgeSecretRequest)(nil),         // 16: keyward.v1.PurgeSecretRequest
-	(*BackupSecretRequest)(nil),        // 17: keyward.v1.BackupSecretRequest
-	(*BackupSecretResponse)(nil),       // 18: keyward.v1.BackupSecretResponse
-	(*RestoreSecretRequest)(nil),       // 19: keyward.v1.RestoreSecretRequest
-	(*ListSecretsRequest)(nil),         // 20: keyward.v1.ListSecretsRequest
-	(*ListSecretsResponse)(nil),        // 21: keyward.v1.ListSecretsResponse
-	(*ListSecretVersionsRequest)(nil),  // 22: keyward.v1.ListSecretVersionsRequest
-	(*ListSecretVersionsResponse)(nil), // 23: keyward.v1.ListSecretVersionsResponse
-	nil,                                // 24: keyward.v1.Secret.TagsEntry
-	nil,                                // 25: keyward.v1.SetSecretRequest.TagsEntry
-	nil,                                // 26: keyward.v1.GenerateSecretRequest.TagsEntry
-	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 28: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),      // 29: google.protobuf.FieldMask
-	(*status.Status)(nil),              // 30: google.rpc.Status
-	(*emptypb.Empty)(nil),              // 31: google.protobuf.Empty
+	(SecretEvent_Type)(0),              // 0: keyward.v1.SecretEvent.Type
+	(*Secret)(nil),                     // 1: keyward.v1.Secret
+	(*DeletedSecret)(nil),              // 2: keyward.v1.DeletedSecret
+	(*Freshness)(nil),                  // 3: keyward.v1.Freshness
+	(*GetSecretRequest)(nil),           // 4: keyward.v1.GetSecretRequest
+	(*GetSecretResponse)(nil),          // 5: keyward.v1.GetSecretResponse
+	(*SetSecretRequest)(nil),           // 6: keyward.v1.SetSecretRequest
+	(*UpdateSecretRequest)(nil),        // 7: keyward.v1.UpdateSecretRequest
+	(*BatchGetSecretsRequest)(nil),     // 8: keyward.v1.BatchGetSecretsRequest
+	(*BatchGetSecretsResponse)(nil),    // 9: keyward.v1.BatchGetSecretsResponse
+	(*BatchGetSecretsResult)(nil),      // 10: keyward.v1.BatchGetSecretsResult
+	(*GenerateSecretRequest)(nil),      // 11: keyward.v1.GenerateSecretRequest
+	(*DeleteSecretRequest)(nil),        // 12: keyward.v1.DeleteSecretRequest
+	(*GetDeletedSecretRequest)(nil),    // 13: keyward.v1.GetDeletedSecretRequest
+	(*ListDeletedSecretsRequest)(nil),  // 14: keyward.v1.ListDeletedSecretsRequest
+	(*ListDeletedSecretsResponse)(nil), // 15: keyward.v1.ListDeletedSecretsResponse
+	(*UndeleteSecretRequest)(nil),      // 16: keyward.v1.UndeleteSecretRequest
+	(*PurgeSecretRequest)(nil),         // 17: keyward.v1.PurgeSecretRequest
+	(*BackupSecretRequest)(nil),        // 18: keyward.v1.BackupSecretRequest
+	(*BackupSecretResponse)(nil),       // 19: keyward.v1.BackupSecretResponse
+	(*RestoreSecretRequest)(nil),       // 20: keyward.v1.RestoreSecretRequest
+	(*ListSecretsRequest)(nil),         // 21: keyward.v1.ListSecretsRequest
+	(*ListSecretsResponse)(nil),        // 22: keyward.v1.ListSecretsResponse
+	(*ListSecretVersionsRequest)(nil),  // 23: keyward.v1.ListSecretVersionsRequest
+	(*ListSecretVersionsResponse)(nil), // 24: keyward.v1.ListSecretVersionsResponse
+	(*WatchSecretsRequest)(nil),        // 25: keyward.v1.WatchSecretsRequest
+	(*WatchTarget)(nil),                // 26: keyward.v1.WatchTarget
+	(*SecretEvent)(nil),                // 27: keyward.v1.SecretEvent
+	nil,                                // 28: keyward.v1.Secret.TagsEntry
+	nil,                                // 29: keyward.v1.SetSecretRequest.TagsEntry
+	nil,                                // 30: keyward.v1.GenerateSecretRequest.TagsEntry
+	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 32: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),      // 33: google.protobuf.FieldMask
+	(*status.Status)(nil),              // 34: google.rpc.Status
+	(*emptypb.Empty)(nil),              // 35: google.protobuf.Empty
 }
 var file_keyward_v1_secrets_proto_depIdxs = []int32{
-	24, // 0: keyward.v1.Secret.tags:type_name -> keyward.v1.Secret.TagsEntry
-	27, // 1: keyward.v1.Secret.not_before_time:type_name -> google.protobuf.Timestamp
-	27, // 2: keyward.v1.Secret.expire_time:type_name -> google.protobuf.Timestamp
-	27, // 3: keyward.v1.Secret.create_time:type_name -> google.protobuf.Timestamp
-	27, // 4: keyward.v1.Secret.update_time:type_name -> google.protobuf.Timestamp
-	0,  // 5: keyward.v1.DeletedSecret.secret:type_name -> keyward.v1.Secret
-	27, // 6: keyward.v1.DeletedSecret.delete_time:type_name -> google.protobuf.Timestamp
-	27, // 7: keyward.v1.DeletedSecret.purge_time:type_name -> google.protobuf.Timestamp
-	27, // 8: keyward.v1.Freshness.fetch_time:type_name -> google.protobuf.Timestamp
-	28, // 9: keyward.v1.GetSecretRequest.max_age:type_name -> google.protobuf.Duration
-	0,  // 10: keyward.v1.GetSecretResponse.secret:type_name -> keyward.v1.Secret
-	2,  // 11: keyward.v1.GetSecretResponse.freshness:type_name -> keyward.v1.Freshness
-	25, // 12: keyward.v1.SetSecretRequest.tags:type_name -> keyward.v1.SetSecretRequest.TagsEntry
-	27, // 13: keyward.v1.SetSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
-	27, // 14: keyward.v1.SetSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 15: keyward.v1.UpdateSecretRequest.secret:type_name -> keyward.v1.Secret
-	29, // 16: keyward.v1.UpdateSecretRequest.update_mask:type_name -> google.protobuf.FieldMask
-	28, // 17: keyward.v1.BatchGetSecretsRequest.max_age:type_name -> google.protobuf.Duration
-	9,  // 18: keyward.v1.BatchGetSecretsResponse.results:type_name -> keyward.v1.BatchGetSecretsResult
-	4,  // 19: keyward.v1.BatchGetSecretsResult.response:type_name -> keyward.v1.GetSecretResponse
-	30, // 20: keyward.v1.BatchGetSecretsResult.status:type_name -> google.rpc.Status
-	26, // 21: keyward.v1.GenerateSecretRequest.tags:type_name -> keyward.v1.GenerateSecretRequest.TagsEntry
-	27, // 22: keyward.v1.GenerateSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
-	27, // 23: keyward.v1.GenerateSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 24: keyward.v1.ListDeletedSecretsResponse.deleted_secrets:type_name -> keyward.v1.DeletedSecret
-	0,  // 25: keyward.v1.ListSecretsResponse.secrets:type_name -> keyward.v1.Secret
-	0,  // 26: keyward.v1.ListSecretVersionsResponse.secrets:type_name -> keyward.v1.Secret
-	3,  // 27: keyward.v1.SecretService.GetSecret:input_type -> keyward.v1.GetSecretRequest
-	5,  // 28: keyward.v1.SecretService.SetSecret:input_type -> keyward.v1.SetSecretRequest
-	11, // 29: keyward.v1.SecretService.DeleteSecret:input_type -> keyward.v1.DeleteSecretRequest
-	20, // 30: keyward.v1.SecretService.ListSecrets:input_type -> keyward.v1.ListSecretsRequest
-	22, // 31: keyward.v1.SecretService.ListSecretVersions:input_type -> keyward.v1.ListSecretVersionsRequest
-	6,  // 32: keyward.v1.SecretService.UpdateSecret:input_type -> keyward.v1.UpdateSecretRequest
-	7,  // 33: keyward.v1.SecretService.BatchGetSecrets:input_type -> keyward.v1.BatchGetSecretsRequest
-	10, // 34: keyward.v1.SecretService.GenerateSecret:input_type -> keyward.v1.GenerateSecretRequest
-	12, // 35: keyward.v1.SecretService.GetDeletedSecret:input_type -> keyward.v1.GetDeletedSecretRequest
-	13, // 36: keyward.v1.SecretService.ListDeletedSecrets:input_type -> keyward.v1.ListDeletedSecretsRequest
-	15, // 37: keyward.v1.SecretService.UndeleteSecret:input_type -> keyward.v1.UndeleteSecretRequest
-	16, // 38: keyward.v1.SecretService.PurgeSecret:input_type -> keyward.v1.PurgeSecretRequest
-	17, // 39: keyward.v1.SecretService.BackupSecret:input_type -> keyward.v1.BackupSecretRequest
-	19, // 40: keyward.v1.SecretService.RestoreSecret:input_type -> keyward.v1.RestoreSecretRequest
-	4,  // 41: keyward.v1.SecretService.GetSecret:output_type -> keyward.v1.GetSecretResponse
-	0,  // 42: keyward.v1.SecretService.SetSecret:output_type -> keyward.v1.Secret
-	1,  // 43: keyward.v1.SecretService.DeleteSecret:output_type -> keyward.v1.DeletedSecret
-	21, // 44: keyward.v1.SecretService.ListSecrets:output_type -> keyward.v1.ListSecretsResponse
-	23, // 45: keyward.v1.SecretService.ListSecretVersions:output_type -> keyward.v1.ListSecretVersionsResponse
-	0,  // 46: keyward.v1.SecretService.UpdateSecret:output_type -> keyward.v1.Secret
-	8,  // 47: keyward.v1.SecretService.BatchGetSecrets:output_type -> keyward.v1.BatchGetSecretsResponse
-	0,  // 48: keyward.v1.SecretService.GenerateSecret:output_type -> keyward.v1.Secret
-	1,  // 49: keyward.v1.SecretService.GetDeletedSecret:output_type -> keyward.v1.DeletedSecret
-	14, // 50: keyward.v1.SecretService.ListDeletedSecrets:output_type -> keyward.v1.ListDeletedSecretsResponse
-	0,  // 51: keyward.v1.SecretService.UndeleteSecret:output_type -> keyward.v1.Secret
-	31, // 52: keyward.v1.SecretService.PurgeSecret:output_type -> google.protobuf.Empty
-	18, // 53: keyward.v1.SecretService.BackupSecret:output_type -> keyward.v1.BackupSecretResponse
-	0,  // 54: keyward.v1.SecretService.RestoreSecret:output_type -> keyward.v1.Secret
-	41, // [41:55] is the sub-list for method output_type
-	27, // [27:41] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	28, // 0: keyward.v1.Secret.tags:type_name -> keyward.v1.Secret.TagsEntry
+	31, // 1: keyward.v1.Secret.not_before_time:type_name -> google.protobuf.Timestamp
+	31, // 2: keyward.v1.Secret.expire_time:type_name -> google.protobuf.Timestamp
+	31, // 3: keyward.v1.Secret.create_time:type_name -> google.protobuf.Timestamp
+	31, // 4: keyward.v1.Secret.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 5: keyward.v1.DeletedSecret.secret:type_name -> keyward.v1.Secret
+	31, // 6: keyward.v1.DeletedSecret.delete_time:type_name -> google.protobuf.Timestamp
+	31, // 7: keyward.v1.DeletedSecret.purge_time:type_name -> google.protobuf.Timestamp
+	31, // 8: keyward.v1.Freshness.fetch_time:type_name -> google.protobuf.Timestamp
+	32, // 9: keyward.v1.GetSecretRequest.max_age:type_name -> google.protobuf.Duration
+	1,  // 10: keyward.v1.GetSecretResponse.secret:type_name -> keyward.v1.Secret
+	3,  // 11: keyward.v1.GetSecretResponse.freshness:type_name -> keyward.v1.Freshness
+	29, // 12: keyward.v1.SetSecretRequest.tags:type_name -> keyward.v1.SetSecretRequest.TagsEntry
+	31, // 13: keyward.v1.SetSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
+	31, // 14: keyward.v1.SetSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 15: keyward.v1.UpdateSecretRequest.secret:type_name -> keyward.v1.Secret
+	33, // 16: keyward.v1.UpdateSecretRequest.update_mask:type_name -> google.protobuf.FieldMask
+	32, // 17: keyward.v1.BatchGetSecretsRequest.max_age:type_name -> google.protobuf.Duration
+	10, // 18: keyward.v1.BatchGetSecretsResponse.results:type_name -> keyward.v1.BatchGetSecretsResult
+	5,  // 19: keyward.v1.BatchGetSecretsResult.response:type_name -> keyward.v1.GetSecretResponse
+	34, // 20: keyward.v1.BatchGetSecretsResult.status:type_name -> google.rpc.Status
+	30, // 21: keyward.v1.GenerateSecretRequest.tags:type_name -> keyward.v1.GenerateSecretRequest.TagsEntry
+	31, // 22: keyward.v1.GenerateSecretRequest.not_before_time:type_name -> google.protobuf.Timestamp
+	31, // 23: keyward.v1.GenerateSecretRequest.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 24: keyward.v1.ListDeletedSecretsResponse.deleted_secrets:type_name -> keyward.v1.DeletedSecret
+	1,  // 25: keyward.v1.ListSecretsResponse.secrets:type_name -> keyward.v1.Secret
+	1,  // 26: keyward.v1.ListSecretVersionsResponse.secrets:type_name -> keyward.v1.Secret
+	26, // 27: keyward.v1.WatchSecretsRequest.targets:type_name -> keyward.v1.WatchTarget
+	0,  // 28: keyward.v1.SecretEvent.type:type_name -> keyward.v1.SecretEvent.Type
+	4,  // 29: keyward.v1.SecretService.GetSecret:input_type -> keyward.v1.GetSecretRequest
+	6,  // 30: keyward.v1.SecretService.SetSecret:input_type -> keyward.v1.SetSecretRequest
+	12, // 31: keyward.v1.SecretService.DeleteSecret:input_type -> keyward.v1.DeleteSecretRequest
+	21, // 32: keyward.v1.SecretService.ListSecrets:input_type -> keyward.v1.ListSecretsRequest
+	23, // 33: keyward.v1.SecretService.ListSecretVersions:input_type -> keyward.v1.ListSecretVersionsRequest
+	7,  // 34: keyward.v1.SecretService.UpdateSecret:input_type -> keyward.v1.UpdateSecretRequest
+	8,  // 35: keyward.v1.SecretService.BatchGetSecrets:input_type -> keyward.v1.BatchGetSecretsRequest
+	11, // 36: keyward.v1.SecretService.GenerateSecret:input_type -> keyward.v1.GenerateSecretRequest
+	13, // 37: keyward.v1.SecretService.GetDeletedSecret:input_type -> keyward.v1.GetDeletedSecretRequest
+	14, // 38: keyward.v1.SecretService.ListDeletedSecrets:input_type -> keyward.v1.ListDeletedSecretsRequest
+	16, // 39: keyward.v1.SecretService.UndeleteSecret:input_type -> keyward.v1.UndeleteSecretRequest
+	17, // 40: keyward.v1.SecretService.PurgeSecret:input_type -> keyward.v1.PurgeSecretRequest
+	18, // 41: keyward.v1.SecretService.BackupSecret:input_type -> keyward.v1.BackupSecretRequest
+	20, // 42: keyward.v1.SecretService.RestoreSecret:input_type -> keyward.v1.RestoreSecretRequest
+	25, // 43: keyward.v1.SecretService.WatchSecrets:input_type -> keyward.v1.WatchSecretsRequest
+	5,  // 44: keyward.v1.SecretService.GetSecret:output_type -> keyward.v1.GetSecretResponse
+	1,  // 45: keyward.v1.SecretService.SetSecret:output_type -> keyward.v1.Secret
+	2,  // 46: keyward.v1.SecretService.DeleteSecret:output_type -> keyward.v1.DeletedSecret
+	22, // 47: keyward.v1.SecretService.ListSecrets:output_type -> keyward.v1.ListSecretsResponse
+	24, // 48: keyward.v1.SecretService.ListSecretVersions:output_type -> keyward.v1.ListSecretVersionsResponse
+	1,  // 49: keyward.v1.SecretService.UpdateSecret:output_type -> keyward.v1.Secret
+	9,  // 50: keyward.v1.SecretService.BatchGetSecrets:output_type -> keyward.v1.BatchGetSecretsResponse
+	1,  // 51: keyward.v1.SecretService.GenerateSecret:output_type -> keyward.v1.Secret
+	2,  // 52: keyward.v1.SecretService.GetDeletedSecret:output_type -> keyward.v1.DeletedSecret
+	15, // 53: keyward.v1.SecretService.ListDeletedSecrets:output_type -> keyward.v1.ListDeletedSecretsResponse
+	1,  // 54: keyward.v1.SecretService.UndeleteSecret:output_type -> keyward.v1.Secret
+	35, // 55: keyward.v1.SecretService.PurgeSecret:output_type -> google.protobuf.Empty
+	19, // 56: keyward.v1.SecretService.BackupSecret:output_type -> keyward.v1.BackupSecretResponse
+	1,  // 57: keyward.v1.SecretService.RestoreSecret:output_type -> keyward.v1.Secret
+	27, // 58: keyward.v1.SecretService.WatchSecrets:output_type -> keyward.v1.SecretEvent
+	44, // [44:59] is the sub-list for method output_type
+	29, // [29:44] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_keyward_v1_secrets_proto_init() }
@@ -1899,13 +2144,14 @@ func file_keyward_v1_secrets_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_keyward_v1_secrets_proto_rawDesc), len(file_keyward_v1_secrets_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   27,
+			NumEnums:      1,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_keyward_v1_secrets_proto_goTypes,
 		DependencyIndexes: file_keyward_v1_secrets_proto_depIdxs,
+		EnumInfos:         file_keyward_v1_secrets_proto_enumTypes,
 		MessageInfos:      file_keyward_v1_secrets_proto_msgTypes,
 	}.Build()
 	File_keyward_v1_secrets_proto = out.File

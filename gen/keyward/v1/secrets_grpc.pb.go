@@ -34,6 +34,7 @@ const (
 	SecretService_PurgeSecret_FullMethodName        = "/keyward.v1.SecretService/PurgeSecret"
 	SecretService_BackupSecret_FullMethodName       = "/keyward.v1.SecretService/BackupSecret"
 	SecretService_RestoreSecret_FullMethodName      = "/keyward.v1.SecretService/RestoreSecret"
+	SecretService_WatchSecrets_FullMethodName       = "/keyward.v1.SecretService/WatchSecrets"
 )
 
 // SecretServiceClient is the client API for SecretService service.
@@ -118,6 +119,26 @@ type SecretServiceClient interface {
 	// which must be free. The blob hides that name, so policy decides on the
 	// vault.
 	RestoreSecret(ctx context.Context, in *RestoreSecretRequest, opts ...grpc.CallOption) (*Secret, error)
+	// WatchSecrets tells of changes of up to 100 secrets as they happen: of one
+	// made through this broker within a second, of one made elsewhere within the
+	// cache's time to live. It sends no values; get what has changed.
+	//
+	// A target that is not as known_version says is sent at once, so that a client
+	// resumes a watch by sending what it knows, and misses nothing. Of several
+	// changes in quick succession the last is sent for certain, those before it
+	// perhaps not.
+	//
+	// Whether the caller may watch is decided for each target, before anything is
+	// sent and again while the watch lasts; one that is denied ends it for all.
+	// Every event is recorded before it is sent. The stream ends with UNAVAILABLE
+	// and the reason STREAM_EXPIRED after some minutes, before its connection
+	// does, and when the broker drains: watch again. A caller who does not read
+	// for 10 seconds is let go with RESOURCE_EXHAUSTED and READER_TOO_SLOW.
+	//
+	// Over REST the reply is one SecretEvent of JSON per line
+	// (application/x-ndjson). If the watch ends by an error after it has begun,
+	// the last line has a field "error", with the status, and nothing else.
+	WatchSecrets(ctx context.Context, in *WatchSecretsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SecretEvent], error)
 }
 
 type secretServiceClient struct {
@@ -268,6 +289,25 @@ func (c *secretServiceClient) RestoreSecret(ctx context.Context, in *RestoreSecr
 	return out, nil
 }
 
+func (c *secretServiceClient) WatchSecrets(ctx context.Context, in *WatchSecretsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SecretEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SecretService_ServiceDesc.Streams[0], SecretService_WatchSecrets_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchSecretsRequest, SecretEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SecretService_WatchSecretsClient = grpc.ServerStreamingClient[SecretEvent]
+
 // SecretServiceServer is the server API for SecretService service.
 // All implementations must embed UnimplementedSecretServiceServer
 // for forward compatibility.
@@ -350,6 +390,26 @@ type SecretServiceServer interface {
 	// which must be free. The blob hides that name, so policy decides on the
 	// vault.
 	RestoreSecret(context.Context, *RestoreSecretRequest) (*Secret, error)
+	// WatchSecrets tells of changes of up to 100 secrets as they happen: of one
+	// made through this broker within a second, of one made elsewhere within the
+	// cache's time to live. It sends no values; get what has changed.
+	//
+	// A target that is not as known_version says is sent at once, so that a client
+	// resumes a watch by sending what it knows, and misses nothing. Of several
+	// changes in quick succession the last is sent for certain, those before it
+	// perhaps not.
+	//
+	// Whether the caller may watch is decided for each target, before anything is
+	// sent and again while the watch lasts; one that is denied ends it for all.
+	// Every event is recorded before it is sent. The stream ends with UNAVAILABLE
+	// and the reason STREAM_EXPIRED after some minutes, before its connection
+	// does, and when the broker drains: watch again. A caller who does not read
+	// for 10 seconds is let go with RESOURCE_EXHAUSTED and READER_TOO_SLOW.
+	//
+	// Over REST the reply is one SecretEvent of JSON per line
+	// (application/x-ndjson). If the watch ends by an error after it has begun,
+	// the last line has a field "error", with the status, and nothing else.
+	WatchSecrets(*WatchSecretsRequest, grpc.ServerStreamingServer[SecretEvent]) error
 	mustEmbedUnimplementedSecretServiceServer()
 }
 
@@ -401,6 +461,9 @@ func (UnimplementedSecretServiceServer) BackupSecret(context.Context, *BackupSec
 }
 func (UnimplementedSecretServiceServer) RestoreSecret(context.Context, *RestoreSecretRequest) (*Secret, error) {
 	return nil, status.Error(codes.Unimplemented, "method RestoreSecret not implemented")
+}
+func (UnimplementedSecretServiceServer) WatchSecrets(*WatchSecretsRequest, grpc.ServerStreamingServer[SecretEvent]) error {
+	return status.Error(codes.Unimplemented, "method WatchSecrets not implemented")
 }
 func (UnimplementedSecretServiceServer) mustEmbedUnimplementedSecretServiceServer() {}
 func (UnimplementedSecretServiceServer) testEmbeddedByValue()                       {}
@@ -675,6 +738,17 @@ func _SecretService_RestoreSecret_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SecretService_WatchSecrets_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchSecretsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SecretServiceServer).WatchSecrets(m, &grpc.GenericServerStream[WatchSecretsRequest, SecretEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SecretService_WatchSecretsServer = grpc.ServerStreamingServer[SecretEvent]
+
 // SecretService_ServiceDesc is the grpc.ServiceDesc for SecretService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -739,6 +813,12 @@ var SecretService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _SecretService_RestoreSecret_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchSecrets",
+			Handler:       _SecretService_WatchSecrets_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "keyward/v1/secrets.proto",
 }

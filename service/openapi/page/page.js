@@ -79,12 +79,16 @@ function fields(label, schema) {
   return rows.length ? table(label, ["Field", "Type", "What"], rows) : el("p", null, "No fields.");
 }
 
+// lines is the type of a reply that is a JSON value per line, for as long as it lasts.
+const lines = "application/x-ndjson";
+
 // content is a body: its schema by name, and an example.
 function content(spec, label, body) {
-  const media = body.content && body.content["application/json"];
+  const media = body.content && (body.content["application/json"] || body.content[lines]);
   if (!media) return [];
   const schema = resolve(spec, media.schema);
   return [
+    body.content[lines] ? el("p", null, "A stream, of a line of JSON for each:") : null,
     el("p", null, media.schema.$ref ? typeOf(media.schema) : "An empty object."),
     label === "Request body" ? fields(label, schema) : null,
     media.example !== undefined ? el("details", { open: "" }, el("summary", null, "Example"), json(media.example)) : null,
@@ -102,12 +106,13 @@ const quoted = (text) => (/^[\w./:=@-]+$/.test(text) ? text : "'" + text.replace
 function command(path, method, operation) {
   const filled = path.replace(/\{(\w+)\}/g, (_, name) =>
     encodeURIComponent(operation.parameters.find((p) => p.in === "path" && p.name === name).example));
-  const lines = ["curl -sS --cacert .keyward/ca.pem --cert .keyward/admin.pem --key .keyward/admin-key.pem"];
-  if (method !== "get") lines.push("  -X " + method.toUpperCase());
+  const curl = operation.responses["200"].content && operation.responses["200"].content[lines] ? "curl -sSN" : "curl -sS";
+  const parts = [curl + " --cacert .keyward/ca.pem --cert .keyward/admin.pem --key .keyward/admin-key.pem"];
+  if (method !== "get") parts.push("  -X " + method.toUpperCase());
   const media = operation.requestBody && operation.requestBody.content["application/json"];
-  if (media) lines.push("  -H 'Content-Type: application/json' --data-binary @-");
-  lines.push("  " + quoted(location.origin + filled));
-  const line = lines.join(" \\\n");
+  if (media) parts.push("  -H 'Content-Type: application/json' --data-binary @-");
+  parts.push("  " + quoted(location.origin + filled));
+  const line = parts.join(" \\\n");
   return media ? line + " <<'END'\n" + JSON.stringify(media.example) + "\nEND" : line;
 }
 

@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/keyward/keyward/broker"
+)
+
+// maxRemembered bounds the decisions that are remembered: some megabytes.
+const maxRemembered = 1 << 14
+
+// memo remembers decisions in which the call's context has no part. They depend on
+// who asks for what, and on the policies and entities in force; an Engine has the
+// same ones for ever, and with another one in its place its memo is gone. So what is
+// remembered is what would be decided now.
+type memo struct {
+	kept func() *otter.Cache[question, *remembered] // an Engine that is only looked at has none
+}
+
+// question is what a decision is remembered by. The rest of what is known of the
+// principal is compared.
+type question struct {
+	principal string
+	action    broker.Action
+	resource  broker.Name
+}
+
+type remembered struct {
+	groups     []string
+	attributes map[string]string
+	decision   broker.Decision
+}
+
+func newMemo() *memo {
+	return &memo{kept: sync.OnceValue(func() *otter.Cache[question, *remembered] {
+		return otter.Must(&otter.Options[question, *remembered]{MaximumSize: maxRemembered, Logger: &otter.NoopLogger{}})
+	})}
+}
+
+// decision returns what was decided on r.
+func (m *memo) decision(r broker.Request) (broker.Decision, bool) {
+	k, ok := m.kept().GetIfPresent(question{r.Principal.ID, r.Action, r.Resource})
+	if !ok || r.Time.IsZero() || !slices.Equal(k.groups, r.Principal.Groups) || !maps.Equal(k.attributes, r.Principal.Attributes) {
+		return broker.Decision{}, false
+	}
+	return k.decision, true
+}
+
+// remember keeps d for the next of the same principal.
+func (m *memo) remember(r broker.Request, d broker.Decision) {
+	d.Policies = slices.Clip(d.Policies) // who appends to them has a copy
+	m.kept().Set(question{r.Principal.ID, r.Action, r.Resource}, &remembered{
+		slices.Clone(r.Principal.Groups), maps.Clone(r.Principal.Attributes), d,
+	})
+}
