@@ -25,7 +25,7 @@ func made(t testing.TB, n int) [][]byte {
 		t.Fatal(err)
 	}
 	lines := make([][]byte, 0, n)
-	prev := ""
+	var prev digest
 	for i := range n {
 		name, err := vault.Object(broker.KindSecrets, fmt.Sprintf("secret-%d", i%40))
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -93,12 +92,8 @@ func NewSigner(private, origin string) (*Signer, error) {
 func (s *Signer) PublicKey() string { return s.public }
 
 // sign returns the note for a log whose last record and line are these.
-func (s *Signer) sign(seq uint64, prev string, at time.Time) (string, error) {
-	sum, err := hex.DecodeString(prev)
-	if err != nil {
-		return "", err
-	}
-	text := fmt.Sprintf("%s\n%d\n%s\n%s%s\n", s.origin, seq, base64.StdEncoding.EncodeToString(sum), timeBegins, at.UTC().Format(time.RFC3339Nano))
+func (s *Signer) sign(seq uint64, prev digest, at time.Time) (string, error) {
+	text := fmt.Sprintf("%s\n%d\n%s\n%s%s\n", s.origin, seq, base64.StdEncoding.EncodeToString(prev[:]), timeBegins, at.UTC().Format(time.RFC3339Nano))
 	signed, err := note.Sign(&note.Note{Text: text}, s.signer)
 	return string(signed), err
 }
@@ -202,8 +197,7 @@ func checkLine(k link, keys *Keys) (Checkpoint, error) {
 	if err != nil {
 		return c, err
 	}
-	prev := hex.EncodeToString(k.prev[:])
-	if line, _ := appendLine(nil, k.seq, record, prev); !bytes.Equal(bytes.TrimSuffix(line, newline), k.text) {
+	if line, _ := appendLine(nil, k.seq, record, k.prev); !bytes.Equal(bytes.TrimSuffix(line, newline), k.text) {
 		return c, errors.New("its line is not as it was written")
 	}
 	if keys != nil {

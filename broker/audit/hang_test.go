@@ -24,7 +24,7 @@ func TestHangs(t *testing.T) {
 				f.set(func(f *faults) { f.hold, f.holdSync = hold, inSync })
 				began := time.Now()
 				var callers sync.WaitGroup
-				for range 2*queueLen + 100 {
+				for range 10 * maxBatch {
 					callers.Go(func() {
 						if err := l.Record(t.Context(), act("late")); !errors.Is(err, errSlow) {
 							t.Errorf("got %v", err)

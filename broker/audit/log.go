@@ -48,7 +48,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyward/keyward/broker"
@@ -58,8 +57,6 @@ const (
 	// timeout bounds Record: with what is around it, a caller has its answer
 	// within 250 ms.
 	timeout = 200 * time.Millisecond
-	// queueLen is how many records can wait for the writer.
-	queueLen = 1024
 	// closeTimeout is what a write that hangs costs Close.
 	closeTimeout = 5 * time.Second
 )
@@ -111,7 +108,7 @@ func (c *Config) setDefaults() {
 type Log struct {
 	config  Config
 	log     *slog.Logger
-	queue   chan *entry
+	queue   *queue
 	entries sync.Pool
 	health  health
 	syncer  syncer
@@ -131,26 +128,9 @@ var (
 	errSlow   = fmt.Errorf("audit: the log did not take the record within %v; look at its disk", timeout)
 )
 
-// entry is a record on its way to the file.
-type entry struct {
-	toWrite
-
-	state atomic.Int32
-	done  chan error // of one
-	timer *time.Timer
-	buf   []byte // for the record
-}
-
 // maxKept is how large a buffer may be that is kept for the next record: a list's is
 // not.
 const maxKept = 4 << 10
-
-// The states of an entry: who comes first, the writer or the end of the wait.
-const (
-	waiting = iota
-	taken
-	left
-)
 
 // Open opens or makes the log, and continues its chain. Only one process can
 // have it open.
@@ -159,16 +139,12 @@ func Open(c Config) (*Log, error) {
 	l := &Log{
 		config: c,
 		log:    c.Logger,
-		queue:  make(chan *entry, queueLen),
 		stop:   make(chan struct{}),
 		done:   make(chan struct{}),
 	}
+	l.queue = newQueue(func(n int) { l.health.fail(errSlow, n) })
 	// Not shared by logs: what is made in one test's time belongs to it.
-	l.entries.New = func() any {
-		t := time.NewTimer(time.Hour)
-		t.Stop()
-		return &entry{done: make(chan error, 1), timer: t}
-	}
+	l.entries.New = func() any { return &entry{done: make(chan error, 1)} }
 	w := &writer{Log: l}
 	f, err := c.open(c.Path)
 	if err != nil {
@@ -201,40 +177,19 @@ func (l *Log) Record(ctx context.Context, e broker.Event) error {
 		told := e
 		w.ctx, w.event = ctx, &told
 	}
-	w.state.Store(waiting)
-	w.timer.Reset(timeout)
-	select {
-	case l.queue <- w:
-	case <-l.done:
+	if !l.queue.put(w) {
 		return errClosed
-	case <-w.timer.C:
-		l.health.fail(errSlow, 1)
-		return errSlow
 	}
-	select {
-	case err = <-w.done:
-	case <-l.done:
-		select {
-		case err = <-w.done:
-		default:
-			return errClosed
-		}
-	case <-w.timer.C:
-		w.state.CompareAndSwap(waiting, left)
-		select {
-		case err = <-w.done: // just in time
-		default:
-			l.health.fail(errSlow, 1)
-			return errSlow
-		}
+	err = <-w.done
+	if err != nil {
+		return err // the writer may still have the entry
 	}
-	w.timer.Stop()
 	if cap(record) <= maxKept {
 		w.buf = record
 	}
 	w.toWrite = toWrite{}
 	l.entries.Put(w)
-	return err
+	return nil
 }
 
 // Err returns why the log cannot be written, or nil. It heals by itself.

@@ -1,8 +1,8 @@
 package audit
 
 import (
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -93,7 +93,11 @@ func FuzzRoundTrip(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		line, sum := appendLine(nil, seq, record, want.Prev)
+		var prev digest
+		if _, err := hex.Decode(prev[:], []byte(want.Prev)); err != nil {
+			t.Fatal(err)
+		}
+		line, sum := appendLine(nil, seq, record, prev)
 		line = line[:len(line)-1]
 		written := want
 		written.Items = slices.Clone(want.Items)
@@ -115,7 +119,7 @@ func FuzzRoundTrip(f *testing.F) {
 		k := parseLink(rawLine{text: line})
 		var slow link
 		slow.parseSlow(line)
-		if k.seq != seq || !k.record || fmt.Sprintf("%x", k.prev) != want.Prev || fmt.Sprintf("%x", k.hash) != sum || slow.seq != k.seq || slow.prev != k.prev {
+		if k.seq != seq || !k.record || k.prev != prev || k.hash != sum || slow.seq != k.seq || slow.prev != k.prev {
 			t.Errorf("%s: %+v, %+v", line, k, slow)
 		}
 		if note != "" && k.note != want.Checkpoint {

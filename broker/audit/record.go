@@ -165,17 +165,19 @@ func appendContext(b []byte, c broker.Caller) []byte {
 }
 
 // appendLine appends the line of a record, with its newline, and returns its
-// hash as well.
-func appendLine(b []byte, seq uint64, record []byte, prev string) ([]byte, string) {
+// hash as well. A prev of zero is that of no line.
+func appendLine(b []byte, seq uint64, record []byte, prev digest) ([]byte, digest) {
 	at := len(b)
 	b = append(b, `{"seq":`...)
 	b = strconv.AppendUint(b, seq, 10)
 	b = append(b, ',')
 	b = append(b, record...)
 	b = append(b, `,"prev":"`...)
-	b = append(b, prev...)
+	if prev != (digest{}) {
+		b = hex.AppendEncode(b, prev[:])
+	}
 	b = append(b, `"}`...)
-	sum := hash(b[at:])
+	sum := sha256.Sum256(b[at:])
 	return append(b, '\n'), sum
 }
 
@@ -193,10 +195,4 @@ func decisionText(d broker.Decision) string {
 		return "allow"
 	}
 	return "deny"
-}
-
-// hash returns the SHA-256 of a line without its newline.
-func hash(line []byte) string {
-	sum := sha256.Sum256(line)
-	return hex.EncodeToString(sum[:])
 }

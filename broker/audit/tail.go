@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type tail struct {
 	// seq is that of the last whole record; 0 if there is none.
 	seq uint64
 	// hash is that of the last line, whatever it is.
-	hash string
+	hash digest
 	// unended: the last line has no newline.
 	unended bool
 	// checkpoint: the last record is one.
@@ -58,7 +59,7 @@ func readTail(f file) (tail, error) {
 		}
 		for t.unreadable = 0; t.unreadable < len(lines); t.unreadable++ {
 			if seq, ok := parseSeq(lines[len(lines)-1-t.unreadable]); ok {
-				t.seq, t.hash = seq, hash(lines[len(lines)-1])
+				t.seq, t.hash = seq, sha256.Sum256(lines[len(lines)-1])
 				t.checkpoint = bytes.Contains(lines[len(lines)-1], noteBegins)
 				return t, nil
 			}
@@ -68,7 +69,7 @@ func readTail(f file) (tail, error) {
 		case from > 0:
 			return tail{}, fmt.Errorf("there is no record in the last %d MiB: %w", maxTail>>20, errNoLog)
 		case len(lines) == 1 && beginsRecord(lines[0]):
-			t.hash = hash(lines[0])
+			t.hash = sha256.Sum256(lines[0])
 			return t, nil
 		default:
 			return tail{}, errNoLog

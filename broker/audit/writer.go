@@ -23,9 +23,9 @@ type writer struct {
 	// unless torn: then there may be a part of a record behind it.
 	size int64
 	torn bool
-	// seq and prev are of the last record and line.
+	// seq is of the last record, and prev the hash of the last line, or zero.
 	seq  uint64
-	prev string
+	prev digest
 	// began is when the file's first record was made.
 	began time.Time
 	// base is where the log ended when it came to this file, until a record of it
@@ -42,8 +42,9 @@ type writer struct {
 	// noRotation is until when the file stays, since it could not be renamed.
 	noRotation time.Time
 
-	batch []*entry
-	buf   []byte
+	batch   []*entry
+	records []toWrite // of batch
+	buf     []byte
 	// mirrored says where in buf the lines for the mirror are.
 	mirrored []mirrored
 }
@@ -52,7 +53,7 @@ type writer struct {
 type place struct {
 	size int64
 	seq  uint64
-	prev string
+	prev digest
 }
 
 // run writes what comes until Close.
@@ -63,11 +64,10 @@ func (w *writer) run() {
 	defer tick.Stop()
 	for {
 		select {
-		case e := <-w.queue:
+		case <-w.queue.some:
 			// Whoever can run now may have a record too: one write for many costs
 			// less than one for each.
 			runtime.Gosched()
-			w.take(e)
 			if w.commit(ctx) == nil {
 				w.resume(ctx) // others may have been refused meanwhile
 			}
@@ -81,41 +81,22 @@ func (w *writer) run() {
 	}
 }
 
-// take collects who waits, beginning with e.
-func (w *writer) take(e *entry) {
-	w.batch = w.batch[:0]
-	for {
-		if e.state.CompareAndSwap(waiting, taken) {
-			w.batch = append(w.batch, e)
-		}
-		if len(w.batch) == maxBatch {
-			return
-		}
-		select {
-		case e = <-w.queue:
-		default:
-			return
-		}
-	}
-}
-
-// commit writes the batch, and tells those who wait.
+// commit writes what those who wait have, and tells them.
 func (w *writer) commit(ctx context.Context) error {
-	if len(w.batch) == 0 {
+	w.batch = w.queue.take(w.batch[:0])
+	if len(w.batch) == 0 { // they have given up
 		return nil
 	}
-	records := make([]toWrite, 0, len(w.batch)+1)
+	w.records = w.records[:0]
 	for _, e := range w.batch {
-		records = append(records, e.toWrite)
+		w.records = append(w.records, e.toWrite)
 	}
-	err := w.write(ctx, records)
+	err := w.write(ctx, w.records)
 	if err != nil {
 		w.health.fail(err, len(w.batch))
 	}
-	for i, e := range w.batch {
-		e.done <- err
-		w.batch[i] = nil
-	}
+	clear(w.records)
+	w.queue.tell(err)
 	return err
 }
 
@@ -195,15 +176,9 @@ func (w *writer) due(ctx context.Context) {
 
 // end writes what waits, a checkpoint, and closes.
 func (w *writer) end(ctx context.Context) error {
-	for {
-		select {
-		case e := <-w.queue:
-			w.take(e)
-			_ = w.commit(ctx) // told to those who wait
-			continue
-		default:
-		}
-		break
+	w.queue.close()
+	for more := true; more; more = len(w.batch) > 0 {
+		_ = w.commit(ctx) // told to those who wait
 	}
 	var errs []error
 	if w.since > 0 && w.config.Signer != nil {
