@@ -229,7 +229,12 @@ func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decisio
 // startSpan starts a span within that of the call, if that is sampled: another
 // would be thrown away.
 func (b *Broker) startSpan(ctx context.Context, name string) (context.Context, trace.Span) {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() && !sc.IsSampled() {
+	return b.startSpanIn(ctx, trace.SpanContextFromContext(ctx), name) //nolint:spancheck // who calls this ends it
+}
+
+// startSpanIn is startSpan where the span of ctx is known.
+func (b *Broker) startSpanIn(ctx context.Context, in trace.SpanContext, name string) (context.Context, trace.Span) {
+	if in.IsValid() && !in.IsSampled() {
 		return ctx, noSpan
 	}
 	return b.tracer.Start(ctx, name) //nolint:spancheck // who calls this ends it
@@ -262,14 +267,18 @@ func (c Caller) request(a Action) Request {
 // record writes ev, whether or not the caller is still there, and raises the
 // alarm if it tells of a break-glass.
 func (b *Broker) record(ctx context.Context, ev Event) error {
-	ctx, span := b.startSpan(context.WithoutCancel(ctx), "audit.record")
+	in := trace.SpanContextFromContext(ctx)
+	ctx, span := b.startSpanIn(ctx, in, "audit.record")
 	defer span.End()
 	ev.Time = time.Now()
 	b.alarm(ctx, ev)
-	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
-		ev.Trace = sc.TraceID().String()
+	if !in.HasTraceID() { // the span may have begun a trace
+		in = span.SpanContext()
 	}
-	if err := b.auditor.Record(ctx, ev); err != nil {
+	if in.HasTraceID() {
+		ev.Trace = in.TraceID().String()
+	}
+	if err := b.auditor.Record(context.WithoutCancel(ctx), ev); err != nil {
 		span.RecordError(err)
 		b.log.ErrorContext(ctx, "the audit log cannot be written; nothing is disclosed or changed", "error", err)
 		return &Error{Code: CodeAuditUnavailable, Err: err}

@@ -26,15 +26,31 @@ type Errand struct {
 
 type errandKey struct{}
 
+// errandContext is a context with an errand: one object for both.
+type errandContext struct {
+	context.Context
+	errand Errand
+}
+
+// Value implements context.Context.
+func (c *errandContext) Value(key any) any {
+	if key == (errandKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 // WithErrand returns ctx with an errand. It outlives the end of ctx as values do.
 func WithErrand(ctx context.Context, e Errand) context.Context {
-	return context.WithValue(ctx, errandKey{}, e)
+	return &errandContext{ctx, e}
 }
 
 // ErrandOf returns the errand of ctx, or the zero Errand.
 func ErrandOf(ctx context.Context) Errand {
-	e, _ := ctx.Value(errandKey{}).(Errand)
-	return e
+	if c, ok := ctx.Value(errandKey{}).(*errandContext); ok {
+		return c.errand
+	}
+	return Errand{}
 }
 
 // errand says in ctx that the call is c's.
