@@ -34,10 +34,9 @@ type timed struct {
 	stop context.CancelFunc
 }
 
-// limit gives d a time if its parent has none, or a nearer one if that is far. Who
-// calls it does so before anybody else has d, and end behind them.
-func (d *deadline) limit() {
-	now := time.Now()
+// limit gives d a time if its parent has none, or a nearer one if that is far; now is
+// about that. Who calls it does so before anybody else has d, and end behind them.
+func (d *deadline) limit(now time.Time) {
 	at, ok := d.Context.Deadline()
 	switch {
 	case !ok:

@@ -12,7 +12,7 @@ type keyOfTest struct{}
 
 func limited(parent context.Context) (context.Context, context.CancelFunc) {
 	d := &deadline{Context: parent}
-	d.limit()
+	d.limit(time.Now())
 	return d, d.end
 }
 

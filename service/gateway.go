@@ -193,7 +193,7 @@ var errNoAnnotation = &broker.Error{Code: broker.CodeInternal, Err: errors.New("
 // pass lets a call through to the handler of its route, or not.
 func (g *gateway) pass(w http.ResponseWriter, r *http.Request, rt route, params map[string]string, next runtime.HandlerFunc) {
 	if c := callIn(r.Context()); !rt.stream { // that has no deadline
-		c.limit()
+		c.limit(c.began)
 		defer c.end()
 	}
 	if err := g.admit(w, r, rt, params); err != nil {

@@ -36,7 +36,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 			resp = nil
 		}
 	}()
-	c.limit()
+	c.limit(c.began)
 	defer c.end()
 	if err := s.vetGRPC(c); err != nil {
 		return nil, err

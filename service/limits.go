@@ -113,6 +113,9 @@ func (l *limits) changed(to Limits) (*limits, error) {
 // is none. That is not recorded: nothing was decided or disclosed, and a record
 // of each would be a flood of its own.
 func (l *limits) call(ctx context.Context, c broker.Caller) error {
+	if l.principals == nil {
+		return nil
+	}
 	wait, _ := l.principals.take(c.ID, l.now())
 	if wait == 0 {
 		return nil
