@@ -38,7 +38,8 @@ type answers[V any] struct {
 	c      answersConfig
 	ask    func(context.Context, Name) (V, error)
 	kept   *otter.Cache[Name, *answer[V]]
-	names  *nameCount // of kept
+	pinned *nameCount // of kept, where a version is named
+	began  time.Time  // carries a monotonic reading
 	loads  singleflight.Group
 	gens   *generations
 	absent absences
@@ -59,9 +60,9 @@ type answersConfig struct {
 
 type answer[V any] struct {
 	value V
-	// asked is when the load began, so that an answer is never taken for
-	// younger than it is. It carries a monotonic reading.
-	asked time.Time
+	// asked is when the load began, from when the answers did, so that one is
+	// never taken for younger than it is.
+	asked time.Duration
 	gen   uint64
 	// renewable is the age from which it is renewed, and renewing that somebody
 	// does so.
@@ -83,13 +84,13 @@ func newAnswers[V any](c answersConfig, gens *generations, weigh func(V) int, as
 	if c.maxBytes == 0 {
 		c.maxBytes = defaultCacheBytes
 	}
-	a := &answers[V]{c: c, ask: ask, gens: gens, names: newNameCount()}
+	a := &answers[V]{c: c, ask: ask, gens: gens, pinned: newNameCount(), began: time.Now()}
 	a.kept = otter.Must(&otter.Options[Name, *answer[V]]{
 		MaximumWeight: c.maxBytes,
 		Weigher: func(n Name, k *answer[V]) uint32 {
 			return uint32(entryOverhead + len(n.object) + weigh(k.value)) //nolint:gosec // bounded by Key Vault's limits
 		},
-		OnAtomicDeletion: func(e otter.DeletionEvent[Name, *answer[V]]) { a.names.add(e.Key, -1) },
+		OnAtomicDeletion: func(e otter.DeletionEvent[Name, *answer[V]]) { a.pinned.add(e.Key, -1) },
 		Logger:           &otter.NoopLogger{},
 	})
 	if c.ttl > 0 {
@@ -153,12 +154,14 @@ func (a *answers[V]) usable(name Name, within time.Duration) (*answer[V], time.D
 	if !ok || k.gen != gen {
 		return nil, 0
 	}
-	age := time.Since(k.asked)
+	age := a.age(k)
 	if age >= within || age >= a.c.ttl && age-a.c.ttl >= a.c.stale {
 		return nil, 0
 	}
 	return k, age
 }
+
+func (a *answers[V]) age(k *answer[V]) time.Duration { return time.Since(a.began) - k.asked }
 
 // peek returns the answer that is kept and fresh, if any.
 func (a *answers[V]) peek(name Name) (v V, ok bool) {
@@ -232,7 +235,7 @@ func (a *answers[V]) renew(ctx context.Context, name Name, k *answer[V]) {
 	go func() {
 		// What the vault did not answer is tried again when mayAsk; what else
 		// failed, when somebody must wait for it.
-		if r := <-done; r.Err != nil && (unanswered(r.Err) || time.Since(k.asked) >= a.c.ttl) {
+		if r := <-done; r.Err != nil && (unanswered(r.Err) || a.age(k) >= a.c.ttl) {
 			k.renewing.Store(false)
 		}
 	}()
@@ -266,13 +269,13 @@ func (a *answers[V]) learn(name Name, gen uint64, asked time.Time, v V, err erro
 	switch {
 	case err == nil:
 		a.outage.over()
-		a.keep(name, &answer[V]{value: v, asked: asked, gen: gen})
+		a.keep(name.Own(), &answer[V]{value: v, asked: asked.Sub(a.began), gen: gen})
 	case unanswered(err):
 		a.outage.failed(err)
 	case answered(err):
 		a.outage.over()
 		now := a.gens.of(name).Load()
-		if a.names.has(name) {
+		if a.has(name) {
 			// The other versions too: an object that is not there has none.
 			if now = a.end(name); now == gen+1 {
 				gen = now
@@ -287,13 +290,13 @@ func (a *answers[V]) learn(name Name, gen uint64, asked time.Time, v V, err erro
 func (a *answers[V]) keep(name Name, k *answer[V]) {
 	// A slower answer to an older question does not replace a newer one.
 	now, ok := a.kept.GetIfPresent(name)
-	newer := ok && now.gen == k.gen && now.asked.After(k.asked)
+	newer := ok && now.gen == k.gen && now.asked > k.asked
 	if a.c.ttl <= 0 || a.gens.of(name).Load() != k.gen || newer {
 		return
 	}
 	// Many that are asked for at once are not renewed at once.
 	k.renewable = a.c.ttl - a.c.ttl/5 + rand.N(a.c.ttl/10+1) //nolint:gosec // no secret
-	a.names.add(name, 1)
+	a.pinned.add(name, 1)
 	a.kept.Set(name, k)
 }
 
@@ -307,8 +310,14 @@ func (a *answers[V]) end(name Name) uint64 {
 	return gen
 }
 
-// nameCount counts the answers that are kept of each object, of all versions, by the
-// hash of its name. Two names that share a hash cost each other a miss, nothing more.
+// has reports whether an answer is kept of the object, whichever version.
+func (a *answers[V]) has(name Name) bool {
+	_, ok := a.kept.GetEntryQuietly(name.Base())
+	return ok || a.pinned.has(name)
+}
+
+// nameCount counts the answers that are kept of versions, by the hash of the object's
+// name. Two names that share a hash cost each other a miss, nothing more.
 type nameCount struct {
 	seed maphash.Seed
 	mu   sync.Mutex
@@ -320,6 +329,9 @@ func newNameCount() *nameCount {
 }
 
 func (c *nameCount) add(name Name, n int32) {
+	if name.version == "" {
+		return
+	}
 	h := maphash.Comparable(c.seed, name.Base())
 	c.mu.Lock()
 	defer c.mu.Unlock()

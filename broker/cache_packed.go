@@ -15,39 +15,40 @@ type packedSecret struct {
 	text                string
 	versionLen, typeLen uint32
 
-	recoveryLevel   unique.Handle[string] // one of a few words
-	tags            map[string]string
+	recoveryLevel unique.Handle[string] // one of a few words
+	tags          map[string]string
+	// The times are when it is valid from and until, was made and changed, and was
+	// fetched, in seconds and nanoseconds: side by side they take no padding.
+	seconds         [times]int64
+	nanoseconds     [times]int32
 	recoverableDays int32
+	tag             etag
 	enabled         bool
 	managed         bool
-	tag             etag
-
-	notBefore, expires, created, updated, fetched instant
 }
 
-// instant is a time.Time without its location.
-type instant struct {
-	seconds     int64
-	nanoseconds int32
-}
-
-func instantOf(t time.Time) instant { return instant{t.Unix(), int32(t.Nanosecond())} } //nolint:gosec // below 1e9
-
-func (i instant) time() time.Time { return time.Unix(i.seconds, int64(i.nanoseconds)).UTC() }
+const times = 5
 
 // pack returns what v says of name.
 func pack(name Name, v SecretValue) (packedSecret, error) {
 	if v.Name.Base() != name.Base() {
 		return packedSecret{}, &Error{Code: CodeInternal, Err: errors.New("broker: a store answered of another secret than it was asked for")}
 	}
-	return packedSecret{
+	p := packedSecret{
 		text:       v.Name.version + v.ContentType + v.Value.text,
 		versionLen: uint32(len(v.Name.version)), typeLen: uint32(len(v.ContentType)), //nolint:gosec // bounded by what is read of a reply
 		recoveryLevel: unique.Make(v.RecoveryLevel), recoverableDays: v.RecoverableDays,
 		tags: v.Tags, enabled: v.Enabled, managed: v.Managed, tag: v.hash(),
-		notBefore: instantOf(v.NotBefore), expires: instantOf(v.Expires), created: instantOf(v.Created), updated: instantOf(v.Updated),
-		fetched: instantOf(v.Fetched),
-	}, nil
+	}
+	for i, t := range [times]time.Time{v.NotBefore, v.Expires, v.Created, v.Updated, v.Fetched} {
+		p.seconds[i], p.nanoseconds[i] = t.Unix(), int32(t.Nanosecond()) //nolint:gosec // below 1e9
+	}
+	return p, nil
+}
+
+// time returns the ith of p's times.
+func (p packedSecret) time(i int) time.Time {
+	return time.Unix(p.seconds[i], int64(p.nanoseconds[i])).UTC()
 }
 
 // unpack returns what p says of name, which it was packed for.
@@ -57,11 +58,11 @@ func (p packedSecret) unpack(name Name) SecretValue {
 	return SecretValue{
 		Secret: Secret{
 			Name: name, ContentType: rest[:p.typeLen], Tags: p.tags, Enabled: p.enabled,
-			NotBefore: p.notBefore.time(), Expires: p.expires.time(), Created: p.created.time(), Updated: p.updated.time(),
+			NotBefore: p.time(0), Expires: p.time(1), Created: p.time(2), Updated: p.time(3),
 			RecoveryLevel: p.recoveryLevel.Value(), RecoverableDays: p.recoverableDays, Managed: p.managed, tag: p.tag,
 		},
 		Value:   Value{rest[p.typeLen:]},
-		Fetched: p.fetched.time(),
+		Fetched: p.time(4),
 	}
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"strings"
+	"unique"
 )
 
 // Kind is a collection of a vault. Its text is the collection's segment in
@@ -38,6 +39,14 @@ type Name struct {
 	kind    Kind
 	object  string
 	version string
+}
+
+// Own returns n with texts of its own, for who keeps it: what it was parsed from may be
+// a whole request.
+func (n Name) Own() Name {
+	n.vault = unique.Make(n.vault).Value() // of which there are few
+	n.object, n.version = strings.Clone(n.object), strings.Clone(n.version)
+	return n
 }
 
 // VaultName names a vault by its alias.

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -104,4 +105,23 @@ func FuzzParseName(f *testing.F) {
 			t.Fatalf("the upper-case spelling of %v is %v, %v", n, upper, err)
 		}
 	})
+}
+
+// What is kept of a name does not keep the request that it was read from.
+func TestOwnName(t *testing.T) {
+	request := strings.Repeat("x", 1<<10) + "vaults/pay/secrets/db/versions/" + strings.Repeat("0a", 16)
+	name, err := broker.ParseName(broker.KindSecrets, request[1<<10:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := name.Own()
+	if own != name {
+		t.Errorf("%v became %v", name, own)
+	}
+	begin := uintptr(unsafe.Pointer(unsafe.StringData(request)))
+	for _, text := range []string{own.VaultAlias(), own.ObjectName(), own.Version()} {
+		if at := uintptr(unsafe.Pointer(unsafe.StringData(text))); at >= begin && at < begin+uintptr(len(request)) {
+			t.Errorf("%q is a part of the request", text)
+		}
+	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/keyward/keyward/broker"
 )
 
-// maxRemembered bounds the decisions that are remembered: some megabytes.
-const maxRemembered = 1 << 14
+// maxRemembered bounds the decisions that are remembered: some three megabytes.
+const maxRemembered = 1 << 13
 
 // memo remembers decisions in which the call's context has no part. They depend on
 // who asks for what, and on the policies and entities in force; an Engine has the
@@ -53,7 +53,7 @@ func (m *memo) decision(r broker.Request) (broker.Decision, bool) {
 // remember keeps d for the next of the same principal.
 func (m *memo) remember(r broker.Request, d broker.Decision) {
 	d.Policies = slices.Clip(d.Policies) // who appends to them has a copy
-	m.kept().Set(question{r.Principal.ID, r.Action, r.Resource}, &remembered{
+	m.kept().Set(question{r.Principal.ID, r.Action, r.Resource.Own()}, &remembered{
 		slices.Clone(r.Principal.Groups), maps.Clone(r.Principal.Attributes), d,
 	})
 }
