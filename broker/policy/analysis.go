@@ -78,7 +78,7 @@ func (a *Analysis) Text(id string) string {
 }
 
 func (a *Analysis) statementOf(p namedPolicy) statement {
-	at := p.policy.Position()
+	at := p.policy.position()
 	return a.statements[place{at.Filename, at.Offset}]
 }
 
@@ -97,7 +97,7 @@ type Condition struct {
 
 // condition describes p's condition of that number.
 func (a *Analysis) condition(p namedPolicy, number int) Condition {
-	conds := (*ast.Policy)(p.policy.AST()).Conditions
+	conds := p.policy.ast.Conditions
 	word := "when"
 	if conds[number].Condition == ast.ConditionUnless {
 		word = "unless"

@@ -31,13 +31,13 @@ type Finding struct {
 func (a *Analysis) Findings(now time.Time) []Finding {
 	var found []problem
 	for i, p := range a.objects.policies {
-		at := p.policy.Position()
+		at := p.policy.position()
 		if end, over := a.over(p, now); over {
 			found = append(found, problem{at, fmt.Sprintf("%s ended at %s and does nothing any more: remove it, or give it a new end",
 				nameOf(p), end.Time().UTC().Format(time.RFC3339))})
 			continue
 		}
-		if p.policy.Effect() == cedar.Forbid {
+		if p.policy.effect() == cedar.Forbid {
 			continue
 		}
 		if other, ok := a.coveredBy(i, cedar.Forbid); ok {
@@ -68,7 +68,7 @@ func sortProblems(ps []problem) []problem {
 // nameOf is what to call a policy whose position is said anyway.
 func nameOf(p namedPolicy) string {
 	effect := "permit"
-	if p.policy.Effect() == cedar.Forbid {
+	if p.policy.effect() == cedar.Forbid {
 		effect = "forbid"
 	}
 	if id := string(p.id); id != positionText(p.policy) {
@@ -87,7 +87,7 @@ func otherText(p namedPolicy) string {
 // over reports whether p demands a time before one that is past at now, and
 // which.
 func (a *Analysis) over(p namedPolicy, now time.Time) (end cedar.Datetime, over bool) {
-	body := eval.PolicyToNode((*ast.Policy)(p.policy.AST())).AsIsNode()
+	body := eval.PolicyToNode(p.policy.ast).AsIsNode()
 	for _, c := range conjuncts(body) {
 		late := ast.IsNode(nil)
 		switch n := c.(type) {
@@ -138,16 +138,16 @@ func boundOf(early, late ast.IsNode) ast.IsNode {
 // that the scope of the policy at i takes. Of two alike, the later is covered.
 func (a *Analysis) coveredBy(i int, effect cedar.Effect) (namedPolicy, bool) {
 	p := a.objects.policies[i]
-	scope := (*ast.Policy)(p.policy.AST())
+	scope := p.policy.ast
 	principals, resources := a.closure(scoped(scope.Principal)), a.closure(scoped(scope.Resource))
 	for _, j := range inOrder(a.objects.find(nil, principals, resources)) {
 		other := a.objects.policies[j]
-		wide := (*ast.Policy)(other.policy.AST())
-		if j == i || other.policy.Effect() != effect || len(wide.Conditions) > 0 ||
+		wide := other.policy.ast
+		if j == i || other.policy.effect() != effect || len(wide.Conditions) > 0 ||
 			!typeCovers(wide.Principal, scope.Principal) || !typeCovers(wide.Resource, scope.Resource) || !a.actionsCover(wide, scope) {
 			continue
 		}
-		if effect == p.policy.Effect() && j > i && len(scope.Conditions) == 0 && a.sameReach(wide, scope) {
+		if effect == p.policy.effect() && j > i && len(scope.Conditions) == 0 && a.sameReach(wide, scope) {
 			continue
 		}
 		return other, true
@@ -250,7 +250,7 @@ func (a *Analysis) unusedEntities() []problem {
 	named := map[cedar.EntityUID]bool{}
 	attributes := false
 	for _, p := range a.objects.policies {
-		body := eval.PolicyToNode((*ast.Policy)(p.policy.AST()))
+		body := eval.PolicyToNode(p.policy.ast)
 		for _, uid := range mentioned(rule{namedPolicy: p, node: body.AsIsNode()}) {
 			named[uid] = true
 		}

@@ -201,7 +201,7 @@ func (s *side) via(o one, p rule, r residual) cedar.EntityUID {
 }
 
 // positionText is where a policy stands: the file's base name, line and column.
-func positionText(p *cedar.Policy) string {
-	at := p.Position()
+func positionText(p *lazyPolicy) string {
+	at := p.position()
 	return fmt.Sprintf("%s:%d:%d", at.Filename[strings.LastIndexAny(at.Filename, `/\`)+1:], at.Line, at.Column)
 }

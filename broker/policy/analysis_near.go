@@ -62,7 +62,7 @@ func (a *Analysis) Near(r broker.Request) ([]Near, error) {
 	}
 	var all []Near
 	for _, p := range a.objects.policies {
-		if p.policy.Effect() != cedar.Permit {
+		if p.policy.effect() != cedar.Permit {
 			continue
 		}
 		if n, ok := a.near(p, q, env); ok {
@@ -74,7 +74,7 @@ func (a *Analysis) Near(r broker.Request) ([]Near, error) {
 }
 
 func (a *Analysis) near(p namedPolicy, q *query, env eval.Env) (Near, bool) {
-	body := (*ast.Policy)(p.policy.AST())
+	body := p.policy.ast
 	n := Near{Policy: refOf(p)}
 	matched, named := 0, 0
 	for i, v := range variables {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -164,7 +165,7 @@ func holds(t *testing.T, q *query, condition string) (value, failed bool) {
 	if err := p.UnmarshalCedar([]byte(text)); err != nil {
 		t.Fatalf("the condition %s is not Cedar: %v", condition, err)
 	}
-	allowed, diag := cedar.Authorize(selection{policySet{{id: "x", policy: &p}}, []int{0}}, q, q.request)
+	allowed, diag := cedar.Authorize(selection{policySet{{id: "x", policy: &lazyPolicy{ast: (*ast.Policy)(p.AST())}}}, []int{0}}, q, q.request)
 	return allowed == cedar.Allow, len(diag.Errors) > 0
 }
 

@@ -172,9 +172,9 @@ func (r rule) mentions(o one) bool {
 func (s *side) rules(policies policySet) (permits, forbids []rule) {
 	v := s.exact(one{})
 	for _, p := range policies {
-		n := eval.PolicyToNode((*ast.Policy)(p.policy.AST())).AsIsNode()
+		n := eval.PolicyToNode(p.policy.ast).AsIsNode()
 		r := v.reduce(n)
-		switch permit := p.policy.Effect() == cedar.Permit; {
+		switch permit := p.policy.effect() == cedar.Permit; {
 		case r.value == no, permit && r.fails:
 		case permit:
 			permits = append(permits, newRule(p, r.rest(n)))

@@ -3,8 +3,6 @@ package policy
 import (
 	"slices"
 
-	"github.com/cedar-policy/cedar-go"
-	public "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
@@ -19,9 +17,9 @@ const breakGlass = "breakglass"
 
 // withReason returns p with the condition that a reason is given, before its
 // own.
-func withReason(p *cedar.Policy) *cedar.Policy {
-	c := *(*ast.Policy)(p.AST()) // shallow: only fields of the policy itself are replaced
+func withReason(p *lazyPolicy) *lazyPolicy {
+	c := *p.ast // shallow: only fields of the policy itself are replaced
 	given := ast.ConditionType{Condition: ast.ConditionWhen, Body: ast.Context().Has("reason").AsIsNode()}
 	c.Conditions = slices.Concat([]ast.ConditionType{given}, c.Conditions)
-	return cedar.NewPolicyFromAST((*public.Policy)(&c))
+	return &lazyPolicy{ast: &c}
 }

@@ -43,13 +43,13 @@ func (c *checker) policies(src source) (policySet, []problem) {
 			problems = append(problems, *err)
 			continue
 		}
-		p.AST().Position = positionOf(at)
+		p.ast.Position = ast.Position(at)
 		id := cedar.PolicyID(fmt.Sprintf("%s:%d:%d", filepath.Base(src.path), at.Line, at.Column))
-		if given, ok := p.Annotations()["id"]; ok {
+		if given, ok := p.annotation("id"); ok {
 			id = cedar.PolicyID(given)
 		}
 		problems = append(problems, c.checkID(id, at)...)
-		problems = append(problems, c.check(locate(src, st, (*ast.Policy)(p.AST())))...)
+		problems = append(problems, c.check(locate(src, st, p.ast))...)
 		policies = append(policies, namedPolicy{id: id, policy: p})
 	}
 	return policies, problems
@@ -65,8 +65,6 @@ func (c *checker) check(s *located) []problem {
 	}
 	return append(problems, words...)
 }
-
-func positionOf(p cedar.Position) ast.Position { return ast.Position(p) }
 
 func (c *checker) checkID(id cedar.PolicyID, at cedar.Position) []problem {
 	if strings.TrimSpace(string(id)) == "" {

@@ -28,7 +28,7 @@ var anything cedar.EntityUID
 func newIndex(policies policySet) index {
 	x := index{policies: policies, buckets: make(map[bucket][]int, len(policies))}
 	for i, p := range policies {
-		scope := (*ast.Policy)(p.policy.AST())
+		scope := p.policy.ast
 		b := bucket{principal: scoped(scope.Principal), resource: scoped(scope.Resource)}
 		x.buckets[b] = append(x.buckets[b], i)
 	}
@@ -70,7 +70,7 @@ type selection struct {
 func (s selection) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
 		for _, i := range s.at {
-			if !yield(s.policies[i].id, s.policies[i].policy) {
+			if !yield(s.policies[i].id, s.policies[i].policy.compiled()) {
 				return
 			}
 		}

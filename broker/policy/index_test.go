@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
 )
@@ -109,7 +110,7 @@ func (d draw) policies(t *testing.T, n int) policySet {
 		if err := p.UnmarshalCedar([]byte(text)); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		all = append(all, namedPolicy{id: cedar.PolicyID(fmt.Sprintf("p%d", i)), policy: &p})
+		all = append(all, namedPolicy{id: cedar.PolicyID(fmt.Sprintf("p%d", i)), policy: &lazyPolicy{ast: (*ast.Policy)(p.AST())}})
 	}
 	return all
 }

@@ -110,11 +110,11 @@ func (e *Engine) enforce(policies policySet) {
 func (e *Engine) put(policies policySet) {
 	var collections policySet
 	for i, p := range policies {
-		if _, ok := p.policy.Annotations()[breakGlass]; ok && p.policy.Effect() == cedar.Permit {
+		if _, ok := p.policy.annotation(breakGlass); ok && p.policy.effect() == cedar.Permit {
 			policies[i].policy, policies[i].breakGlass = withReason(p.policy), true
 			p = policies[i]
 		}
-		for _, c := range p.policy.AST().Conditions {
+		for _, c := range p.policy.ast.Conditions {
 			p.conditional = true
 			p.looks = p.looks.Or(looksOf(c.Body))
 		}

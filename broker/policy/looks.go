@@ -29,7 +29,7 @@ func (e *Engine) Looks(r broker.Request) (Looks, error) {
 	}
 	var looks Looks
 	for _, i := range inOrder(x.find(nil, q.principals, q.resources())) {
-		for _, c := range x.policies[i].policy.AST().Conditions {
+		for _, c := range x.policies[i].policy.ast.Conditions {
 			looks = looks.Or(looksOf(c.Body))
 		}
 	}

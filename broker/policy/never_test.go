@@ -155,7 +155,7 @@ func (d draw) asked(t *testing.T, e *Engine) *query {
 // is a forbid that fails.
 func matches(p policySet, q *query) bool {
 	_, diag := cedar.Authorize(selection{p, []int{0}}, q, q.request)
-	return len(diag.Reasons) > 0 || p[0].policy.Effect() == cedar.Forbid && len(diag.Errors) > 0
+	return len(diag.Reasons) > 0 || p[0].policy.effect() == cedar.Forbid && len(diag.Errors) > 0
 }
 
 // TestWhatCouldMatchIsLoaded: no request matches a rule that is refused as one
@@ -185,7 +185,7 @@ func TestWhatCouldMatchIsLoaded(t *testing.T) {
 				t.Fatalf("%s\n%s", text, p)
 			}
 		}
-		if policies[0].policy.Annotations()[breakGlass] != "" {
+		if reason, _ := policies[0].policy.annotation(breakGlass); reason != "" {
 			policies[0].policy = withReason(policies[0].policy)
 		}
 		hit := false

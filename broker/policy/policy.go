@@ -47,7 +47,7 @@ var _ broker.BulkAuthorizer = (*Engine)(nil)
 // position, such as "pay.cedar:3:1".
 type namedPolicy struct {
 	id     cedar.PolicyID
-	policy *cedar.Policy
+	policy *lazyPolicy
 	// breakGlass: it permits only who gives a reason.
 	breakGlass bool
 	// conditional: it has conditions. looks is what they ask of the call's context.
@@ -147,7 +147,7 @@ func (e *Engine) concerning(action cedar.EntityUID, at []int) []int {
 	groups := e.ancestors[action]
 	in := func(uid cedar.EntityUID) bool { return uid == action || slices.Contains(groups, uid) }
 	return slices.DeleteFunc(inOrder(at), func(i int) bool {
-		switch s := e.objects.policies[i].policy.AST().Action.(type) {
+		switch s := e.objects.policies[i].policy.ast.Action.(type) {
 		case ast.ScopeTypeEq:
 			return s.Entity != action
 		case ast.ScopeTypeIn:
@@ -167,7 +167,7 @@ func (e *Engine) decide(q *query, candidates selection) (broker.Decision, error)
 
 	var failed []error
 	for _, f := range diag.Errors {
-		if candidates.of(f.PolicyID).policy.Effect() == cedar.Forbid {
+		if candidates.of(f.PolicyID).policy.effect() == cedar.Forbid {
 			failed = append(failed, fmt.Errorf("policy: the forbid %q could not be evaluated, so the request is denied: %s", f.PolicyID, f.Message))
 			d.Policies = append(d.Policies, string(f.PolicyID))
 		}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"github.com/cedar-policy/cedar-go"
-	public "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
@@ -23,9 +22,9 @@ import (
 
 // forCollections returns what is left of p when the question is a collection,
 // or false if that is nothing.
-func forCollections(p *cedar.Policy) (*cedar.Policy, bool) {
+func forCollections(p *lazyPolicy) (*lazyPolicy, bool) {
 	// A shallow copy: only fields of the policy itself are replaced.
-	c := *(*ast.Policy)(p.AST())
+	c := *p.ast
 	permit := c.Effect == ast.EffectPermit
 
 	widened, narrow := widen(c.Resource)
@@ -35,7 +34,7 @@ func forCollections(p *cedar.Policy) (*cedar.Policy, bool) {
 	c.Resource = widened
 
 	c.Conditions = nil
-	for _, cond := range p.AST().Conditions {
+	for _, cond := range p.ast.Conditions {
 		switch {
 		case !mentionsResource(cond.Body):
 			c.Conditions = append(c.Conditions, cond)
@@ -43,7 +42,7 @@ func forCollections(p *cedar.Policy) (*cedar.Policy, bool) {
 			return nil, false
 		}
 	}
-	return cedar.NewPolicyFromAST((*public.Policy)(&c)), true
+	return &lazyPolicy{ast: &c}, true
 }
 
 // widen returns s with an object replaced by all of its type in its vault, and

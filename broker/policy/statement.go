@@ -60,7 +60,7 @@ func (a *Analysis) statement(p namedPolicy) Statement {
 		return Span{st.src.path, st.tokens[from].offset, st.tokens[to].end()}
 	}
 	s := Statement{
-		Policy: refOf(p), Permit: p.policy.Effect() == cedar.Permit, BreakGlass: p.breakGlass,
+		Policy: refOf(p), Permit: p.policy.effect() == cedar.Permit, BreakGlass: p.breakGlass,
 		Whole: span(0, len(st.tokens)-1), Begins: beginOf(p),
 	}
 	i := effectAt(st.tokens)
@@ -79,7 +79,7 @@ func (a *Analysis) statement(p namedPolicy) Statement {
 		}
 	}
 	if !p.breakGlass {
-		s.Names = namePatterns(locate(st.src, st.tokens, (*ast.Policy)(p.policy.AST())), span)
+		s.Names = namePatterns(locate(st.src, st.tokens, p.policy.ast), span)
 	}
 	return s
 }
@@ -125,7 +125,7 @@ func namePatterns(s *located, span func(from, to int) Span) []Span {
 
 // beginOf returns the latest time that p demands to be past.
 func beginOf(p namedPolicy) (begin time.Time) {
-	for _, c := range conjuncts(eval.PolicyToNode((*ast.Policy)(p.policy.AST())).AsIsNode()) {
+	for _, c := range conjuncts(eval.PolicyToNode(p.policy.ast).AsIsNode()) {
 		early := ast.IsNode(nil)
 		switch n := c.(type) {
 		case ast.NodeTypeGreaterThan:
@@ -222,7 +222,7 @@ func (a *Analysis) Workloads() []string {
 		add(uid)
 	}
 	for _, p := range a.objects.policies {
-		for _, uid := range mentioned(rule{namedPolicy: p, node: eval.PolicyToNode((*ast.Policy)(p.policy.AST())).AsIsNode()}) {
+		for _, uid := range mentioned(rule{namedPolicy: p, node: eval.PolicyToNode(p.policy.ast).AsIsNode()}) {
 			add(uid)
 		}
 	}

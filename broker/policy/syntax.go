@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/keyward/keyward/broker"
 )
 
 // parse parses one statement.
-func parse(src source, st []token) (*cedar.Policy, *problem) {
+func parse(src source, st []token) (*lazyPolicy, *problem) {
 	if len(st) > maxTokens {
 		return nil, &problem{at: src.at(st[0].offset), msg: fmt.Sprintf("a policy has at most %d words and signs; put a group in place of a long list", maxTokens)}
 	}
@@ -26,7 +27,7 @@ func parse(src source, st []token) (*cedar.Policy, *problem) {
 	if len(parsed) != 1 {
 		return nil, &problem{at: src.at(st[0].offset), msg: fmt.Sprintf("want one policy before the \";\", found %d", len(parsed))}
 	}
-	return parsed[0], nil
+	return &lazyPolicy{ast: (*ast.Policy)(parsed[0].AST())}, nil
 }
 
 // syntax is what cedar-go says of an error. The position is from the beginning

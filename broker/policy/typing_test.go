@@ -73,7 +73,7 @@ func (d draw) located(t *testing.T, condition string) *located {
 	if wrong != nil {
 		t.Fatalf("%s: %s", text, wrong)
 	}
-	s := locate(src, st, (*ast.Policy)(p.AST()))
+	s := locate(src, st, p.ast)
 	if !s.found {
 		t.Fatalf("%s: its parts were not found", text)
 	}

@@ -16,7 +16,7 @@ import (
 func (e *Engine) Vaults() []NamedVault {
 	first := map[string]string{}
 	for _, p := range e.objects.policies {
-		for _, uid := range uids((*ast.Policy)(p.policy.AST())) {
+		for _, uid := range uids(p.policy.ast) {
 			alias := string(uid.ID)
 			if kind, ok := kindOf[uid.Type]; ok {
 				n, err := broker.ParseName(kind, alias)
@@ -28,7 +28,7 @@ func (e *Engine) Vaults() []NamedVault {
 				continue
 			}
 			if _, ok := first[alias]; !ok {
-				at := p.policy.Position()
+				at := p.policy.position()
 				first[alias] = problem{at: at, msg: string(p.id)}.String()
 			}
 		}
@@ -54,7 +54,7 @@ func (e *Engine) MayPermit(vault broker.Name, kind broker.Kind) bool {
 		}
 		var at []int
 		for i, p := range e.objects.policies {
-			if p.policy.Effect() == cedar.Permit && takesVault((*ast.Policy)(p.policy.AST()).Resource, types[t], vaultUID(vault)) {
+			if p.policy.effect() == cedar.Permit && takesVault(p.policy.ast.Resource, types[t], vaultUID(vault)) {
 				at = append(at, i)
 			}
 		}
