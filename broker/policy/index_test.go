@@ -182,7 +182,7 @@ func TestTheIndexDecidesAsAllPoliciesWould(t *testing.T) {
 			}
 			x := e.objects
 			if q.collection {
-				x = e.collections
+				x = *e.collections()
 			}
 			every := selection{policies: x.policies}
 			for i := range x.policies {

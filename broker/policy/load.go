@@ -108,7 +108,6 @@ func (e *Engine) enforce(policies policySet) {
 
 // put is enforce where the entities have not changed.
 func (e *Engine) put(policies policySet) {
-	var collections policySet
 	for i, p := range policies {
 		if _, ok := p.policy.annotation(breakGlass); ok && p.policy.effect() == cedar.Permit {
 			policies[i].policy, policies[i].breakGlass = withReason(p.policy), true
@@ -119,12 +118,19 @@ func (e *Engine) put(policies policySet) {
 			p.looks = p.looks.Or(looksOf(c.Body))
 		}
 		policies[i] = p
-		if q, ok := forCollections(p.policy); ok {
-			p.policy = q
-			collections = append(collections, p)
-		}
 	}
-	e.objects, e.collections, e.memo = newIndex(policies), newIndex(collections), newMemo()
+	e.objects, e.memo = newIndex(policies), newMemo()
+	e.collections = sync.OnceValue(func() *index {
+		var all policySet
+		for _, p := range policies {
+			var ok bool
+			if p.policy, ok = forCollections(p.policy); ok {
+				all = append(all, p)
+			}
+		}
+		x := newIndex(all)
+		return &x
+	})
 }
 
 func noPolicies(dir string) error {

@@ -25,7 +25,7 @@ func (e *Engine) Looks(r broker.Request) (Looks, error) {
 	}
 	x := &e.objects
 	if q.collection {
-		x = &e.collections
+		x = e.collections()
 	}
 	var looks Looks
 	for _, i := range inOrder(x.find(nil, q.principals, q.resources())) {

@@ -26,9 +26,9 @@ import (
 // methods may be called concurrently.
 type Engine struct {
 	// objects decide on one object or vault, collections on whether any object
-	// of a collection could be permitted.
+	// of a collection could be permitted. Those are made when they are first asked.
 	objects     index
-	collections index
+	collections func() *index
 	// entities are the actions with their groups, and those of entities.json;
 	// ancestors are what each of them is in.
 	entities  cedar.EntityMap
@@ -90,7 +90,7 @@ func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision
 	}
 	x := &e.objects
 	if q.collection {
-		x = &e.collections
+		x = e.collections()
 	}
 	candidates := selection{x.policies, inOrder(x.find(nil, q.principals, q.resources()))}
 	looks := candidates.any(func(p namedPolicy) bool { return p.looks != Looks{} })
