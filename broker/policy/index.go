@@ -3,9 +3,12 @@ package policy
 import (
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
+
+	"github.com/keyward/keyward/broker"
 )
 
 // index finds the policies whose scope may match, so that a decision costs what
@@ -17,6 +20,8 @@ import (
 type index struct {
 	policies policySet
 	buckets  map[bucket][]int
+	// named are the last parts of the names of the objects that scopes name.
+	named map[string]bool
 }
 
 // bucket is where a policy lies: by the principal and the resource of its scope,
@@ -26,11 +31,15 @@ type bucket struct{ principal, resource cedar.EntityUID }
 var anything cedar.EntityUID
 
 func newIndex(policies policySet) index {
-	x := index{policies: policies, buckets: make(map[bucket][]int, len(policies))}
+	x := index{policies: policies, buckets: make(map[bucket][]int, len(policies)), named: map[string]bool{}}
 	for i, p := range policies {
 		scope := p.policy.ast
 		b := bucket{principal: scoped(scope.Principal), resource: scoped(scope.Resource)}
 		x.buckets[b] = append(x.buckets[b], i)
+		if b.resource != anything && b.resource.Type != typeVault {
+			id := string(b.resource.ID)
+			x.named[id[strings.LastIndexByte(id, '/')+1:]] = true
+		}
 	}
 	return x
 }
@@ -59,6 +68,10 @@ func (x *index) find(out []int, principals, resources []cedar.EntityUID) []int {
 	}
 	return out
 }
+
+// alike reports whether n is an object that no policy's scope names, as neither does
+// most others of its collection.
+func (x *index) alike(n broker.Name) bool { return n.ObjectName() != "" && !x.named[n.ObjectName()] }
 
 // selection is the policies at some places of a set, in its order.
 type selection struct {

@@ -203,7 +203,7 @@ func TestTheIndexDecidesAsAllPoliciesWould(t *testing.T) {
 					t.Fatalf("%+v: Authorize %+v, %v; by all %+v, %v", r, decision, err, wantDecision, wantErr)
 				}
 			}
-			if _, ok := e.memo.decision(r); ok {
+			if _, ok := e.memo.decision(r, e.objects.alike(r.Resource)); ok {
 				known++
 			}
 			switch {

@@ -115,6 +115,7 @@ func (e *Engine) put(policies policySet) {
 		}
 		for _, c := range p.policy.ast.Conditions {
 			p.conditional = true
+			p.choosy = p.choosy || mentionsResource(c.Body)
 			p.looks = p.looks.Or(looksOf(c.Body))
 		}
 		policies[i] = p

@@ -27,6 +27,18 @@ type question struct {
 	principal string
 	action    broker.Action
 	resource  broker.Name
+	// all: it is about all objects of the collection resource that no policy names.
+	// Where no policy asks of the resource either, they are decided alike, and a
+	// hundred thousand of them take one answer.
+	all bool
+}
+
+func about(r broker.Request, all bool) question {
+	q := question{r.Principal.ID, r.Action, r.Resource, all}
+	if all {
+		q.resource = r.Resource.Collection(r.Resource.Kind())
+	}
+	return q
 }
 
 type remembered struct {
@@ -41,19 +53,33 @@ func newMemo() *memo {
 	})}
 }
 
-// decision returns what was decided on r.
-func (m *memo) decision(r broker.Request) (broker.Decision, bool) {
-	k, ok := m.kept().GetIfPresent(question{r.Principal.ID, r.Action, r.Resource})
+// decision returns what was decided on r, or if it is about an object that no policy
+// names, on any like it.
+func (m *memo) decision(r broker.Request, alike bool) (d broker.Decision, ok bool) {
+	if alike {
+		d, ok = m.answer(r, true)
+	}
+	if !ok {
+		d, ok = m.answer(r, false)
+	}
+	return d, ok
+}
+
+func (m *memo) answer(r broker.Request, all bool) (broker.Decision, bool) {
+	k, ok := m.kept().GetIfPresent(about(r, all))
 	if !ok || r.Time.IsZero() || !slices.Equal(k.groups, r.Principal.Groups) || !maps.Equal(k.attributes, r.Principal.Attributes) {
 		return broker.Decision{}, false
 	}
 	return k.decision, true
 }
 
-// remember keeps d for the next of the same principal.
-func (m *memo) remember(r broker.Request, d broker.Decision) {
+// remember keeps d for the next of the same principal, on r's resource or on all that
+// are alike.
+func (m *memo) remember(r broker.Request, d broker.Decision, all bool) {
 	d.Policies = slices.Clip(d.Policies) // who appends to them has a copy
-	m.kept().Set(question{r.Principal.ID, r.Action, r.Resource.Own()}, &remembered{
+	q := about(r, all)
+	q.resource = q.resource.Own()
+	m.kept().Set(q, &remembered{
 		slices.Clone(r.Principal.Groups), maps.Clone(r.Principal.Attributes), d,
 	})
 }

@@ -14,7 +14,9 @@ func TestWhatIsRemembered(t *testing.T) {
 permit (principal in Group::"k8s/pay", action == Action::"getSecret", resource in Vault::"pay");
 permit (principal, action == Action::"getSecret", resource in Vault::"web")
 when { principal has namespace && principal.namespace == "web" };
-permit (principal, action == Action::"getSecret", resource == Secret::"vaults/timed/secrets/db")
+forbid (principal, action == Action::"getSecret", resource == Secret::"vaults/pay/secrets/root");
+forbid (principal, action == Action::"getSecret", resource in Vault::"web") when { resource.name like "*-key" };
+permit (principal, action == Action::"getSecret", resource == Secret::"vaults/timed/secrets/at")
 when { context.time < datetime("2026-06-01") };
 `)})
 	if err != nil {
@@ -36,7 +38,8 @@ when { context.time < datetime("2026-06-01") };
 		}
 		return d.Allowed
 	}
-	const pay, web, timed = "vaults/pay/secrets/db", "vaults/web/secrets/db", "vaults/timed/secrets/db"
+	const payToo, payRoot, webKey = "vaults/pay/secrets/other", "vaults/pay/secrets/root", "vaults/web/secrets/tls-key"
+	const pay, web, timed = "vaults/pay/secrets/db", "vaults/web/secrets/db", "vaults/timed/secrets/at"
 	member, namespace := broker.Principal{Groups: []string{"k8s/pay"}}, broker.Principal{Attributes: map[string]string{"namespace": "web"}}
 	for i, c := range []struct {
 		secret string
@@ -49,8 +52,11 @@ when { context.time < datetime("2026-06-01") };
 		{pay, broker.Principal{Groups: []string{"k8s/web"}}, winter, false},
 		{pay, member, summer, true},
 		{web, namespace, winter, true},
+		{webKey, namespace, winter, false},
 		{web, broker.Principal{Attributes: map[string]string{"namespace": "pay"}}, winter, false},
 		{web, broker.Principal{}, winter, false},
+		{payToo, member, winter, true}, // as pay's
+		{payRoot, member, winter, false},
 		{timed, member, winter, true},
 		{timed, member, summer, false},
 		{timed, member, winter, true},
@@ -59,8 +65,8 @@ when { context.time < datetime("2026-06-01") };
 			t.Errorf("%d: %s is allowed: %v, want %v", i, c.secret, got, c.want)
 		}
 	}
-	if n := e.memo.kept().EstimatedSize(); n != 2 {
-		t.Errorf("%d decisions are remembered, want those on the two secrets without a time", n)
+	if n := e.memo.kept().EstimatedSize(); n != 4 {
+		t.Errorf("%d decisions are remembered, want one on what is alike in pay and one each on what a policy names or asks of", n)
 	}
 	// What cannot be asked is not answered from memory either.
 	n, _ := broker.ParseName(broker.KindSecrets, pay)

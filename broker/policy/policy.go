@@ -50,8 +50,10 @@ type namedPolicy struct {
 	policy *lazyPolicy
 	// breakGlass: it permits only who gives a reason.
 	breakGlass bool
-	// conditional: it has conditions. looks is what they ask of the call's context.
+	// conditional: it has conditions; choosy: they ask of the resource. looks is what
+	// they ask of the call's context.
 	conditional bool
+	choosy      bool
 	looks       Looks
 }
 
@@ -81,7 +83,8 @@ func (e *Engine) Len() int { return len(e.objects.policies) }
 // request is denied, with an error that names it. A request that fits no
 // schema is denied with an error, too.
 func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision, error) {
-	if d, ok := e.memo.decision(r); ok {
+	alike := e.objects.alike(r.Resource)
+	if d, ok := e.memo.decision(r, alike); ok {
 		return d, nil
 	}
 	q, err := e.newScopeQuery(r)
@@ -99,7 +102,7 @@ func (e *Engine) Authorize(_ context.Context, r broker.Request) (broker.Decision
 	}
 	d, err := e.decide(q, candidates)
 	if err == nil && !looks {
-		e.memo.remember(r, d)
+		e.memo.remember(r, d, alike && !candidates.any(func(p namedPolicy) bool { return p.choosy }))
 	}
 	return d, err
 }
