@@ -229,7 +229,7 @@ func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decisio
 // startSpan starts a span within that of the call, if that is sampled: another
 // would be thrown away.
 func (b *Broker) startSpan(ctx context.Context, name string) (context.Context, trace.Span) {
-	return b.startSpanIn(ctx, trace.SpanContextFromContext(ctx), name) //nolint:spancheck // who calls this ends it
+	return b.startSpanIn(ctx, trace.SpanContextFromContext(ctx), name)
 }
 
 // startSpanIn is startSpan where the span of ctx is known.

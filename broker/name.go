@@ -69,20 +69,24 @@ func ParseVaultName(s string) (Name, error) {
 // ParseName parses "vaults/{vault}/{kind}/{object}", with or without
 // "/versions/{version}".
 func ParseName(kind Kind, s string) (Name, error) {
-	parts := strings.Split(s, "/")
-	if (len(parts) != 4 && len(parts) != 6) || parts[0] != "vaults" || parts[2] != string(kind) ||
-		(len(parts) == 6 && parts[4] != "versions") {
+	rest, ok := strings.CutPrefix(s, "vaults/")
+	vault, rest, inVault := strings.Cut(rest, "/")
+	collection, rest, inCollection := strings.Cut(rest, "/")
+	object, rest, versioned := strings.Cut(rest, "/")
+	version, isVersion := strings.CutPrefix(rest, "versions/")
+	if !ok || !inVault || !inCollection || collection != string(kind) ||
+		versioned && (!isVersion || strings.Contains(version, "/")) {
 		return Name{}, badName(`want "vaults/{vault}/` + string(kind) + `/{name}" or that with "/versions/{version}"`)
 	}
-	n, err := VaultName(parts[1])
+	n, err := VaultName(vault)
 	if err != nil {
 		return Name{}, err
 	}
-	if n, err = n.Object(kind, parts[3]); err != nil {
+	if n, err = n.Object(kind, object); err != nil {
 		return Name{}, err
 	}
-	if len(parts) == 6 {
-		return n.WithVersion(parts[5])
+	if versioned {
+		return n.WithVersion(version)
 	}
 	return n, nil
 }

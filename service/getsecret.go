@@ -229,17 +229,19 @@ func appendReplyJSON(b []byte, v broker.SecretValue, etag string) []byte {
 // appendJSONTime appends t as protobuf's JSON has it: in UTC, with no digits of a
 // second's fraction, or 3, 6 or 9.
 func appendJSONTime(b []byte, t time.Time) []byte {
-	form := "2006-01-02T15:04:05"
-	switch ns := t.Nanosecond(); {
-	case ns == 0:
-	case ns%1_000_000 == 0:
-		form += ".000"
-	case ns%1_000 == 0:
-		form += ".000000"
-	default:
-		form += ".000000000"
+	b = t.UTC().AppendFormat(b, time.RFC3339)
+	ns := t.Nanosecond()
+	if ns == 0 {
+		return b
 	}
-	return t.UTC().AppendFormat(b, form+"Z")
+	b = append(b[:len(b)-len("Z")], '.')
+	for unit := 100_000_000; ; unit /= 10 {
+		b = append(b, byte('0'+ns/unit%10))
+		// Three digits at a time.
+		if (unit == 1_000_000 || unit == 1_000 || unit == 1) && ns%unit == 0 {
+			return append(b, 'Z')
+		}
+	}
 }
 
 // appendJSONText appends s in quotes, with no more escapes than it needs.

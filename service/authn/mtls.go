@@ -224,12 +224,13 @@ func parseSPIFFE(u *url.URL) (domain, path string, err error) {
 		return "", "", errors.New("authn: a SPIFFE ID has a trust domain and a path only")
 	case domain == "", len(domain) > maxTrustDomainLen, strings.ContainsFunc(domain, notDomainRune):
 		return "", "", errors.New("authn: malformed trust domain")
-	case len(u.String()) > maxSPIFFEIDLen:
-		return "", "", errors.New("authn: SPIFFE ID too long")
 	}
 	// An escape in the URI shows as a "%" in EscapedPath, which is no path rune:
 	// each ID has one spelling.
 	path = u.EscapedPath()
+	if len("spiffe://")+len(domain)+len(path) > maxSPIFFEIDLen {
+		return "", "", errors.New("authn: SPIFFE ID too long")
+	}
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
 		return "", "", errors.New("authn: the SPIFFE ID names a trust domain, not a workload")
