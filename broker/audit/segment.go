@@ -18,13 +18,9 @@ const noRotation = time.Minute
 // settle makes sure that the file is the one of that name and ends where the
 // last record does.
 func (w *writer) settle(ctx context.Context) error {
-	ours, err := w.file.Stat()
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
 	there, err := os.Stat(w.config.Path)
 	switch {
-	case errors.Is(err, os.ErrNotExist), err == nil && !os.SameFile(ours, there):
+	case errors.Is(err, os.ErrNotExist), err == nil && !os.SameFile(w.is, there):
 		last := w.seq
 		if err := w.reopen(ctx); err != nil {
 			return err
@@ -37,9 +33,9 @@ func (w *writer) settle(ctx context.Context) error {
 			return fmt.Errorf("audit: a part of a record cannot be taken back: %w", err)
 		}
 		w.torn = false
-	case ours.Size() != w.size:
+	case there.Size() != w.size:
 		w.log.ErrorContext(ctx, "the audit log was cut or added to by others; the chain goes on from what it holds now",
-			"path", w.config.Path, "bytes", ours.Size(), "bytes_expected", w.size, "last_seq", w.seq)
+			"path", w.config.Path, "bytes", there.Size(), "bytes_expected", w.size, "last_seq", w.seq)
 		return w.adopt(ctx, w.file)
 	}
 	return nil
@@ -175,7 +171,7 @@ func (w *writer) adopt(ctx context.Context, f file) error {
 			return err
 		}
 	}
-	w.file, w.size, w.torn = f, t.size, false
+	w.file, w.is, w.size, w.torn = f, t.is, t.size, false
 	w.seq = max(w.seq, t.seq)
 	// An empty file continues the one before it.
 	if t.size > 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 const (
@@ -20,6 +21,7 @@ var newline = []byte("\n")
 
 // tail is how a file ends.
 type tail struct {
+	is   os.FileInfo // which file it is
 	size int64
 	// seq is that of the last whole record; 0 if there is none.
 	seq uint64
@@ -42,7 +44,7 @@ func readTail(f file) (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
-	t := tail{size: info.Size()}
+	t := tail{is: info, size: info.Size()}
 	if t.size == 0 {
 		return t, nil
 	}

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"os"
 	"runtime"
 	"time"
 )
@@ -19,6 +20,7 @@ type writer struct {
 	*Log
 
 	file file
+	is   os.FileInfo // which file it is
 	// size is where the last whole line ends, which is where the file does,
 	// unless torn: then there may be a part of a record behind it.
 	size int64
