@@ -144,27 +144,32 @@ func (n Name) IsZero() bool { return n == Name{} }
 // String returns the resource name, such as
 // "vaults/pay/secrets/db-password/versions/…".
 func (n Name) String() string {
+	var buf [256]byte // the longest has 63 + 127 + 32, and what is between
+	b, _ := n.AppendText(buf[:0])
+	return string(b)
+}
+
+// AppendText implements encoding.TextAppender. It never fails, and appends letters,
+// digits, "-" and "/" only.
+func (n Name) AppendText(b []byte) ([]byte, error) {
 	if n.vault == "" {
-		return ""
+		return b, nil
 	}
-	if n.object != "" && n.version == "" { // the most common, in one piece
-		return "vaults/" + n.vault + "/" + string(n.kind) + "/" + n.object
-	}
-	s := "vaults/" + n.vault
+	b = append(append(b, "vaults/"...), n.vault...)
 	if n.kind != "" {
-		s += "/" + string(n.kind)
+		b = append(append(b, '/'), n.kind...)
 	}
 	if n.object != "" {
-		s += "/" + n.object
+		b = append(append(b, '/'), n.object...)
 	}
 	if n.version != "" {
-		s += "/versions/" + n.version
+		b = append(append(b, "/versions/"...), n.version...)
 	}
-	return s
+	return b, nil
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (n Name) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+func (n Name) MarshalText() ([]byte, error) { return n.AppendText(nil) }
 
 func badName(want string) *Error {
 	return &Error{Code: CodeBadName, Field: "name", Message: want}

@@ -47,13 +47,16 @@ type etag [12]byte
 // all that an update can change: Key Vault keeps the time in seconds, and two
 // updates within one must not look alike.
 func (s Secret) ETag() string {
+	var b [2*len(s.tag) + 2]byte
+	return string(s.AppendETag(b[:0]))
+}
+
+// AppendETag appends the ETag to b.
+func (s Secret) AppendETag(b []byte) []byte {
 	if s.tag == (etag{}) {
 		s.tag = s.hash()
 	}
-	var b [2*len(s.tag) + 2]byte
-	hex.Encode(b[1:], s.tag[:])
-	b[0], b[len(b)-1] = '"', '"'
-	return string(b[:])
+	return append(hex.AppendEncode(append(b, '"'), s.tag[:]), '"')
 }
 
 func (s Secret) hash() etag {

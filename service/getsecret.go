@@ -76,35 +76,49 @@ func valid(v broker.SecretValue) bool {
 
 // appendReply appends the wire form of valueProto(v).
 func appendReply(b []byte, v broker.SecretValue) []byte {
-	var buf [2 * replyLen]byte
-	b = appendField(b, 1, appendSecret(buf[:0], v.Secret))
+	b = appendField(b, 1, func(b []byte) []byte { return appendSecret(b, v.Secret) })
 	b = appendText(b, 2, v.Value.Reveal())
-	b = appendField(b, 3, appendBool(appendTime(buf[:0], 1, v.Fetched), 2, v.Stale))
+	b = appendField(b, 3, func(b []byte) []byte { return appendBool(appendTime(b, 1, v.Fetched), 2, v.Stale) })
 	return appendBool(b, 4, v.NotModified)
 }
 
 func appendSecret(b []byte, s broker.Secret) []byte {
-	b = appendText(b, 1, s.Name.Base().String())
+	b = appendField(b, 1, func(b []byte) []byte {
+		b, _ = s.Name.Base().AppendText(b)
+		return b
+	})
 	b = appendText(b, 2, s.Name.Version())
 	b = appendText(b, 3, s.ContentType)
 	for k, t := range s.Tags {
-		b = protowire.AppendTag(b, 4, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(2+protowire.SizeBytes(len(k))+protowire.SizeBytes(len(t)))) //nolint:gosec // no length is negative
-		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), k)
-		b = protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), t)
+		b = appendField(b, 4, func(b []byte) []byte {
+			return protowire.AppendString(protowire.AppendTag(protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), k), 2, protowire.BytesType), t)
+		})
 	}
 	b = appendBool(b, 5, s.Enabled)
-	for i, t := range []time.Time{s.NotBefore, s.Expires, s.Created, s.Updated} {
-		b = appendTime(b, protowire.Number(6+i), t)
-	}
+	b = appendTime(b, 6, s.NotBefore)
+	b = appendTime(b, 7, s.Expires)
+	b = appendTime(b, 8, s.Created)
+	b = appendTime(b, 9, s.Updated)
 	b = appendText(b, 10, s.RecoveryLevel)
 	b = appendInt(b, 11, int64(s.RecoverableDays))
 	b = appendBool(b, 12, s.Managed)
-	return appendText(b, 13, versionETag(s))
+	if s.Name.Version() == "" {
+		return b
+	}
+	return appendField(b, 13, s.AppendETag)
 }
 
-func appendField(b []byte, n protowire.Number, message []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), message)
+// appendField appends a field that content appends, with its length before it.
+func appendField(b []byte, n protowire.Number, content func([]byte) []byte) []byte {
+	b = protowire.AppendTag(b, n, protowire.BytesType)
+	at := len(b)
+	b = content(append(b, 0)) // most lengths take one byte
+	size := len(b) - at - 1
+	if more := protowire.SizeVarint(uint64(size)) - 1; more > 0 { //nolint:gosec // no length is negative
+		b = slices.Insert(b, at, make([]byte, more)...)
+	}
+	protowire.AppendVarint(b[:at], uint64(size)) //nolint:gosec // as above
+	return b
 }
 
 // A field that is zero is left out.
@@ -134,8 +148,9 @@ func appendTime(b []byte, n protowire.Number, t time.Time) []byte {
 	if t.IsZero() {
 		return b
 	}
-	var buf [24]byte
-	return appendField(b, n, appendInt(appendInt(buf[:0], 1, t.Unix()), 2, int64(t.Nanosecond())))
+	return appendField(b, n, func(b []byte) []byte {
+		return appendInt(appendInt(b, 1, t.Unix()), 2, int64(t.Nanosecond()))
+	})
 }
 
 // The route.

@@ -24,7 +24,7 @@ func appendItems(b []byte, items []broker.Item, policySet string) []byte {
 			b = append(b, ',')
 		}
 		b = append(b, `{"resource":`...)
-		b = appendString(b, it.Resource.String())
+		b = appendName(b, it.Resource)
 		b = append(b, `,"decision":`...)
 		b = appendString(b, decisionText(it.Decision))
 		if it.Decision.BreakGlass {
@@ -56,6 +56,12 @@ func appendItems(b []byte, items []broker.Item, policySet string) []byte {
 		b = append(b, '}')
 	}
 	return append(b, ']')
+}
+
+// appendName appends a name as a JSON string: it has nothing that needs care.
+func appendName(b []byte, n broker.Name) []byte {
+	b, _ = n.AppendText(append(b, '"'))
+	return append(b, '"')
 }
 
 // appendString appends s as a JSON string. What needs care is left to

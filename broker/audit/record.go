@@ -72,7 +72,7 @@ func encode(b []byte, e broker.Event, note string) ([]byte, error) {
 	b = append(b, `,"action":`...)
 	b = appendString(b, string(e.Action))
 	b = append(b, `,"resource":`...)
-	b = appendString(b, e.Resource.String())
+	b = appendName(b, e.Resource)
 	if e.Phase != "" {
 		b = append(b, `,"phase":`...)
 		b = appendString(b, e.Phase)
