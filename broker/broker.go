@@ -215,15 +215,25 @@ func (b *Broker) enter(ctx context.Context, c Caller, a Action, n Name) (Event, 
 func (b *Broker) decide(ctx context.Context, c Caller, a Action, n Name) Decision {
 	ctx, span := b.startSpan(ctx, "policy.decide")
 	defer span.End()
-	d, err := b.authorize(ctx, c, a, n)
-	if err != nil {
-		b.log.ErrorContext(ctx, "the policy could not be evaluated; denied", "action", a, "error", err)
-	}
+	d := b.judge(ctx, c.request(a), n)
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("keyward.action", string(a)), attribute.Bool("keyward.allowed", d.Allowed))
 	}
-	b.decisions.count(a, d)
 	return d
+}
+
+// decideEach is decide for each of names, at one time and in one span.
+func (b *Broker) decideEach(ctx context.Context, c Caller, a Action, names []Name) []Decision {
+	ctx, span := b.startSpan(ctx, "policy.decide")
+	defer span.End()
+	r, all, allowed := c.request(a), make([]Decision, len(names)), 0
+	for i, n := range names {
+		if all[i] = b.judge(ctx, r, n); all[i].Allowed {
+			allowed++
+		}
+	}
+	span.SetAttributes(attribute.String("keyward.action", string(a)), attribute.Int("keyward.decided", len(names)), attribute.Int("keyward.allowed", allowed))
+	return all
 }
 
 // startSpan starts a span within that of the call, if that is sampled: another
@@ -242,8 +252,17 @@ func (b *Broker) startSpanIn(ctx context.Context, in trace.SpanContext, name str
 
 var noSpan trace.Span = tracenoop.Span{}
 
-func (b *Broker) authorize(ctx context.Context, c Caller, a Action, n Name) (Decision, error) {
-	r := c.request(a)
+// judge is authorize, counted and logged.
+func (b *Broker) judge(ctx context.Context, r Request, n Name) Decision {
+	d, err := b.authorize(ctx, r, n)
+	if err != nil {
+		b.log.ErrorContext(ctx, "the policy could not be evaluated; denied", "action", r.Action, "error", err)
+	}
+	b.decisions.count(r.Action, d)
+	return d
+}
+
+func (b *Broker) authorize(ctx context.Context, r Request, n Name) (Decision, error) {
 	r.Resource = n.Base()
 	d, err := b.authz.Authorize(ctx, r)
 	if err != nil {

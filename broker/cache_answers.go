@@ -115,7 +115,7 @@ func (a *answers[V]) get(ctx context.Context, name Name, within time.Duration) (
 	if err := ctx.Err(); err != nil {
 		return found[V]{}, AsError(err)
 	}
-	k, age := a.usable(name, within)
+	k, age := a.usableIn(name, gen, within)
 	switch {
 	case k == nil:
 		if err := a.absent.of(name, gen, within); err != nil {
@@ -149,7 +149,11 @@ func (k *answer[V]) found(stale bool) found[V] {
 // usable returns the answer that is kept and may be served if the store cannot be
 // asked, and its age; or nil.
 func (a *answers[V]) usable(name Name, within time.Duration) (*answer[V], time.Duration) {
-	gen := a.gens.of(name).Load()
+	return a.usableIn(name, a.gens.of(name).Load(), within)
+}
+
+// usableIn is usable for a question that began in generation gen.
+func (a *answers[V]) usableIn(name Name, gen uint64, within time.Duration) (*answer[V], time.Duration) {
 	k, ok := a.kept.GetIfPresent(name)
 	if !ok || k.gen != gen {
 		return nil, 0

@@ -39,10 +39,10 @@ func (b *Broker) BatchGetSecrets(ctx context.Context, c Caller, within Name, nam
 		ev.Resource = within.Collection(KindSecrets)
 	}
 	// All is decided before anything is asked.
-	for i, n := range names {
-		ev.Items[i] = Item{Resource: n, Decision: b.decide(ctx, c, ActionGetSecret, n)}
-		ev.Decision.PolicySet = ev.Items[i].Decision.PolicySet
-		ev.Decision.Allowed = ev.Decision.Allowed || ev.Items[i].Decision.Allowed
+	for i, d := range b.decideEach(ctx, c, ActionGetSecret, names) {
+		ev.Items[i] = Item{Resource: names[i], Decision: d}
+		ev.Decision.PolicySet = d.PolicySet
+		ev.Decision.Allowed = ev.Decision.Allowed || d.Allowed
 	}
 	if !ev.Decision.Allowed {
 		ev.Outcome = string(CodePolicyDenied)

@@ -180,7 +180,7 @@ func (b *Broker) stillAllowed(ctx context.Context, w Watcher, targets []WatchTar
 		return err
 	}
 	for _, t := range targets {
-		if d, err := b.authorize(ctx, c, ActionWatchSecret, t.Name); err == nil && d.Allowed {
+		if d, err := b.authorize(ctx, c.request(ActionWatchSecret), t.Name); err == nil && d.Allowed {
 			continue
 		}
 		if _, err := b.enter(ctx, c, ActionWatchSecret, t.Name); err != nil {
