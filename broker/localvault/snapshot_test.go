@@ -81,22 +81,24 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		set(t, v, fmt.Sprint("first", w), "00000")
 		set(t, v, fmt.Sprint("second", w), "00000")
 	}
-	stop := make(chan struct{})
+	// So many for each snapshot: a file that grows faster than it is copied would never
+	// end.
+	turns := make(chan struct{}, 30*writers)
 	var wrote sync.WaitGroup
 	for w := range writers {
 		wrote.Go(func() {
-			for n := 1; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			n := 0
+			for range turns {
+				n++
 				set(t, v, fmt.Sprint("first", w), fmt.Sprintf("%05d%s", n, big))
 				set(t, v, fmt.Sprint("second", w), fmt.Sprintf("%05d%s", n, big))
 			}
 		})
 	}
 	for range snapshots {
+		for len(turns) < cap(turns) {
+			turns <- struct{}{}
+		}
 		var acknowledged [writers]string
 		for w := range writers {
 			acknowledged[w] = get(t, v, fmt.Sprint("second", w))[:5]
@@ -109,7 +111,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 			}
 		}
 	}
-	close(stop)
+	close(turns)
 	wrote.Wait()
 	if r := checked(t, v.db.Path(), keyFileOf(v)); len(r.Findings) > 0 { // through the owner, too
 		t.Errorf("found %+v", r.Findings)
