@@ -327,13 +327,7 @@ func (c *checker) contacts() {
 // pages reports whether the file holds together: that of bbolt's check, too, which
 // runs in a goroutine of its own that no guard is over.
 func (c *checker) pages(file io.ReaderAt) bool {
-	size := c.tx.DB().Info().PageSize
-	p := pages{file: file, size: size, limit: uint64(c.tx.Size()) / uint64(size), seen: map[uint64]bool{}} //nolint:gosec // sizes
-	err := p.free(uint64(c.tx.ID()))                                                                       //nolint:gosec // a number of commits
-	if err == nil {
-		err = p.walk(uint64(c.tx.Cursor().Bucket().Root()))
-	}
-	if err != nil {
+	if err := checkPages(c.tx, file); err != nil {
 		c.found("file", "", "", err.Error(), adviseFile)
 		return false
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"go.etcd.io/bbolt"
 )
 
 // Where things lie in a page of bbolt's, in the machine's own byte order: a header,
@@ -30,6 +32,16 @@ type pages struct {
 	size  int
 	limit uint64 // the first page that is none
 	seen  map[uint64]bool
+}
+
+// checkPages tells what is wrong with the pages of the file that tx sees.
+func checkPages(tx *bbolt.Tx, file io.ReaderAt) error {
+	size := tx.DB().Info().PageSize
+	p := pages{file: file, size: size, limit: uint64(tx.Size()) / uint64(size), seen: map[uint64]bool{}} //nolint:gosec // sizes
+	if err := p.free(uint64(tx.ID())); err != nil {                                                      //nolint:gosec // a number of commits
+		return err
+	}
+	return p.walk(uint64(tx.Cursor().Bucket().Root()))
 }
 
 // walk checks a page and all below it.

@@ -119,6 +119,9 @@ func Open(c Config) (*Vault, error) {
 	case err != nil:
 		return nil, fmt.Errorf("local vault: %s cannot be opened: %w", c.Path, err)
 	}
+	if err := guard(func() error { return checkFile(db) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("local vault: %s cannot be opened: %w", c.Path, err), db.Close())
+	}
 	v := &Vault{db: db, commits: commits{turn: make(chan struct{}, 1)}, retention: c.RetentionDays, protected: c.PurgeProtection, hsm: c.ManagedHSM, log: c.Logger}
 	if err := guard(func() error { return v.begin(c) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("local vault: %w", err), db.Close())
@@ -160,6 +163,21 @@ func (v *Vault) Certificates() broker.CertificateStore {
 func (v *Vault) certificates() certificates { return certificates{objects{v, certificateShelf}} }
 
 func (v *Vault) keys() keys { return keys{objects{v, keyShelf}} }
+
+// checkFile refuses a file whose pages do not hold together. To write to it would make
+// it worse, and bbolt, which follows a page wherever it leads, might go in a circle
+// until the memory is used up.
+func checkFile(db *bbolt.DB) error {
+	file, err := os.Open(db.Path())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	if err := db.View(func(tx *bbolt.Tx) error { return checkPages(tx, file) }); err != nil {
+		return fmt.Errorf("%w: %w", errPage, err)
+	}
+	return nil
+}
 
 // begin makes or checks the vault's header. The file is locked by now, so no
 // other process is making the same vault.
