@@ -289,6 +289,7 @@ func (b *Broker) record(ctx context.Context, ev Event) error {
 	in := trace.SpanContextFromContext(ctx)
 	ctx, span := b.startSpanIn(ctx, in, "audit.record")
 	defer span.End()
+	ctx = context.WithoutCancel(ctx)
 	ev.Time = time.Now()
 	b.alarm(ctx, ev)
 	if !in.HasTraceID() { // the span may have begun a trace
@@ -297,7 +298,7 @@ func (b *Broker) record(ctx context.Context, ev Event) error {
 	if in.HasTraceID() {
 		ev.Trace = in.TraceID().String()
 	}
-	if err := b.auditor.Record(context.WithoutCancel(ctx), ev); err != nil {
+	if err := b.auditor.Record(ctx, ev); err != nil {
 		span.RecordError(err)
 		b.log.ErrorContext(ctx, "the audit log cannot be written; nothing is disclosed or changed", "error", err)
 		return &Error{Code: CodeAuditUnavailable, Err: err}

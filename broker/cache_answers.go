@@ -286,7 +286,7 @@ func (a *answers[V]) learn(name Name, gen uint64, asked time.Time, v V, err erro
 			}
 		}
 		if now == gen {
-			a.absent.note(name, gen, asked, err)
+			a.absent.note(name.Own(), gen, asked, err)
 		}
 	}
 }

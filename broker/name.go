@@ -2,7 +2,6 @@ package broker
 
 import (
 	"strings"
-	"unique"
 )
 
 // Kind is a collection of a vault. Its text is the collection's segment in
@@ -41,11 +40,12 @@ type Name struct {
 	version string
 }
 
-// Own returns n with texts of its own, for who keeps it: what it was parsed from may be
-// a whole request.
+// Own returns n with a text of its own, for who keeps it: what it was parsed from may
+// be a whole request.
 func (n Name) Own() Name {
-	n.vault = unique.Make(n.vault).Value() // of which there are few
-	n.object, n.version = strings.Clone(n.object), strings.Clone(n.version)
+	text := n.vault + n.object + n.version
+	n.vault, text = text[:len(n.vault)], text[len(n.vault):]
+	n.object, n.version = text[:len(n.object)], text[len(n.object):]
 	return n
 }
 

@@ -44,8 +44,8 @@ func newQueue(slow func(n int)) *queue {
 func (q *queue) put(e *entry) bool {
 	e.since, e.told = time.Now(), false
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.closed {
-		q.mu.Unlock()
 		return false
 	}
 	q.waiting = append(q.waiting, e)
@@ -53,9 +53,7 @@ func (q *queue) put(e *entry) bool {
 		q.armed = true
 		q.late.Reset(timeout)
 	}
-	first := len(q.waiting) == 1
-	q.mu.Unlock()
-	if first {
+	if len(q.waiting) == 1 {
 		q.signal()
 	}
 	return true
@@ -83,24 +81,18 @@ func (q *queue) take(batch []*entry) []*entry {
 	return batch
 }
 
-// tell tells those whom the writer has taken what became of them.
-func (q *queue) tell(err error) {
+// written returns those of whom the writer has taken that still wait. It is to tell
+// them what became of them.
+func (q *queue) written() []*entry {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	batch := q.writing
 	q.writing = nil
-	for i, e := range batch {
-		if e.told {
-			batch[i] = nil
-		}
+	batch = slices.DeleteFunc(batch, func(e *entry) bool { return e.told })
+	for _, e := range batch {
 		e.told = true
 	}
-	q.mu.Unlock()
-	for i, e := range batch {
-		if e != nil {
-			e.done <- err
-		}
-		batch[i] = nil
-	}
+	return batch
 }
 
 // expire tells those who have waited too long.

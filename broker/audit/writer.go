@@ -94,11 +94,15 @@ func (w *writer) commit(ctx context.Context) error {
 		w.records = append(w.records, e.toWrite)
 	}
 	err := w.write(ctx, w.records)
-	if err != nil {
-		w.health.fail(err, len(w.batch))
-	}
 	clear(w.records)
-	w.queue.tell(err)
+	told := w.queue.written()
+	if err != nil {
+		w.health.fail(err, len(told))
+	}
+	for _, e := range told {
+		e.done <- err
+	}
+	clear(w.batch)
 	return err
 }
 

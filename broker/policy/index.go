@@ -69,8 +69,8 @@ func (x *index) find(out []int, principals, resources []cedar.EntityUID) []int {
 	return out
 }
 
-// alike reports whether n is an object that no policy's scope names, as neither does
-// most others of its collection.
+// alike reports whether n is an object that no policy's scope names, or one of that
+// last part, as is so of most of a collection.
 func (x *index) alike(n broker.Name) bool { return n.ObjectName() != "" && !x.named[n.ObjectName()] }
 
 // selection is the policies at some places of a set, in its order.

@@ -8,10 +8,10 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
-// lazyPolicy is a policy as it was read, which is compiled when somebody is first
-// decided on by it. Of ten thousand few ever are, and each run of the garbage
-// collector would go through all that is compiled. It may be used concurrently, and
-// ast is not to be changed.
+// lazyPolicy is a policy as it was read, and compiled from when somebody is first
+// decided on by it: few are by each of ten thousand, and each run of the garbage
+// collector would go through all that is kept compiled. It may be used concurrently,
+// and ast is not to be changed.
 type lazyPolicy struct {
 	ast     *ast.Policy
 	compile sync.Once
