@@ -272,29 +272,5 @@ func TestDamagedContacts(t *testing.T) {
 
 // Whatever lies in a record, the vault answers as before or refuses it.
 func FuzzStoredCertificateRecords(f *testing.F) {
-	v := openWithCertificates(f)
-	all := records(f, v)
-	rows := sorted(all)
-	before := snapshotCertificates(f, v, rows)
-	for i, r := range rows {
-		f.Add(i, all[r])
-		f.Add(i, all[rows[0]])
-		f.Add(i, []byte{})
-	}
-	f.Fuzz(func(t *testing.T, i int, stored []byte) {
-		r := rows[uint(i)%uint(len(rows))]
-		if stored == nil {
-			stored = []byte{}
-		}
-		write(t, v, map[record][]byte{r: stored})
-		defer write(t, v, map[record][]byte{r: all[r]})
-		after := snapshotCertificates(t, v, rows)
-		if bytes.Equal(stored, all[r]) {
-			if !maps.Equal(before, after) {
-				t.Errorf("%v: an unchanged record is not served", r)
-			}
-			return
-		}
-		checkKeysDetected(t, r.String(), before, after, r.belongsTo())
-	})
+	fuzzRecords(f, openWithCertificates(f), snapshotCertificates, checkKeysDetected)
 }

@@ -278,8 +278,16 @@ func TestRecordsOfAnotherVaultAreDetected(t *testing.T) {
 	}
 }
 
-func FuzzStoredRecords(f *testing.F) {
-	v := openFilled(f)
+func FuzzStoredRecords(f *testing.F) { fuzzRecords(f, openFilled(f), snapshot, checkDetected) }
+
+// fuzzRecords puts whatever there is into one record after another: what is answered
+// then, of which snapshot tells, is as before or, as check finds, refused.
+func fuzzRecords(
+	f *testing.F, v *Vault,
+	snapshot func(testing.TB, *Vault, []record) map[string]string,
+	check func(tb testing.TB, what string, before, after map[string]string, changed ...string),
+) {
+	f.Helper()
 	all := records(f, v)
 	rows := sorted(all)
 	before := snapshot(f, v, rows)
@@ -302,7 +310,7 @@ func FuzzStoredRecords(f *testing.F) {
 			}
 			return
 		}
-		checkDetected(t, r.String(), before, after, r.belongsTo())
+		check(t, r.String(), before, after, r.belongsTo())
 	})
 }
 
